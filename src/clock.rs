@@ -1,0 +1,63 @@
+//! The clock: handed to everything that needs the time, so that tests can move it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Milliseconds since the Unix epoch: the unit of every time in the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Millis(pub i64);
+
+impl Millis {
+    /// This time, later by `milliseconds` (earlier when negative).
+    #[must_use]
+    pub fn plus(self, milliseconds: i64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Whole seconds since the epoch, as tokens carry them.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The time as RFC 3339 in UTC, as the API writes it.
+    #[must_use]
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_millisecond(self.0)
+            .map_or_else(|_| String::from("9999-12-31T23:59:59Z"), |time| time.to_string())
+    }
+}
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The system's clock.
+    System,
+    /// A clock that tests move by hand.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at `start` until a test moves it.
+    #[must_use]
+    pub fn manual(start: Millis) -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(start.0)))
+    }
+
+    /// The time now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+    pub fn now(&self) -> Millis {
+        match self {
+            Self::System => Millis(jiff::Timestamp::now().as_millisecond()),
+            Self::Manual(time) => Millis(time.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock; the system's clock cannot be moved.
+    pub fn advance(&self, milliseconds: i64) {
+        if let Self::Manual(time) = self {
+            time.fetch_add(milliseconds, Ordering::SeqCst);
+        }
+    }
+}
