@@ -1,0 +1,215 @@
+//! The two databases behind one set of statements: connecting, reading, and the one transaction type.
+//!
+//! Each statement is written once, with `$1` placeholders, and runs on the concrete driver by [`on!`]. sqlx's `Any`
+//! driver is not used: it cannot bind some types and rewrites none of the placeholders.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
+
+use super::error::MetadataError;
+use super::memory::{Mark, Memory};
+use super::writer::{Turn, Writer};
+
+/// How long a request waits for a free connection before the answer is 503.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Readers of the embedded database: more only fight for the same two or four cores.
+const SQLITE_READERS: u32 = 8;
+/// Pages (of 4 KiB) after which SQLite checkpoints inside a commit, should the checkpoint task fall behind.
+const WAL_AUTOCHECKPOINT_PAGES: &str = "16384";
+/// How often the log of the embedded database is moved into its file, outside of any commit.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Runs one expression on whichever driver a [`Connection`] holds.
+macro_rules! on {
+    ($source:expr, $connection:ident => $expression:expr) => {
+        match $source {
+            $crate::metadata::database::Connection::Sqlite($connection) => $expression,
+            $crate::metadata::database::Connection::Postgres($connection) => $expression,
+        }
+    };
+}
+pub(super) use on;
+
+/// One connection, lent for one statement.
+pub(super) enum Connection<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+/// A connection that only reads. It must never be held across a client's reads or writes.
+pub(super) enum Reader {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Reader {
+    pub(super) fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Sqlite(connection) => Connection::Sqlite(connection),
+            Self::Postgres(connection) => Connection::Postgres(connection),
+        }
+    }
+}
+
+/// The pools, and for SQLite the one writer.
+#[derive(Clone)]
+pub(super) enum Database {
+    Sqlite { readers: SqlitePool, writer: Writer },
+    Postgres { pool: PgPool },
+}
+
+impl Database {
+    /// Connects and brings the schema up to date.
+    pub(super) async fn open(url: &str, max_connections: u32, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            Self::open_postgres(url, max_connections).await
+        } else {
+            Self::open_sqlite(url, memory).await
+        }
+    }
+
+    async fn open_sqlite(url: &str, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
+            .busy_timeout(ACQUIRE_TIMEOUT);
+        let writers = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        sqlx::migrate!("migrations/sqlite").run(&writers).await.map_err(MetadataError::Migrate)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(SQLITE_READERS)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_with(options.pragma("query_only", "1"))
+            .await?;
+        let connection = writers.acquire().await?;
+        tokio::spawn(checkpoint(readers.clone()));
+        Ok(Self::Sqlite { readers, writer: Writer::start(connection, Arc::clone(memory)) })
+    }
+
+    async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, MetadataError> {
+        let options = PgConnectOptions::from_str(url)?.application_name("berth");
+        let pool = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await?;
+        sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(MetadataError::Migrate)?;
+        Ok(Self::Postgres { pool })
+    }
+
+    pub(super) async fn read(&self) -> Result<Reader, MetadataError> {
+        match self {
+            Self::Sqlite { readers, .. } => Ok(Reader::Sqlite(readers.acquire().await?)),
+            Self::Postgres { pool } => Ok(Reader::Postgres(pool.acquire().await?)),
+        }
+    }
+
+    pub(super) async fn begin(&self) -> Result<Transaction, MetadataError> {
+        let kind = match self {
+            Self::Sqlite { writer, .. } => TransactionKind::Sqlite(writer.turn().await?),
+            Self::Postgres { pool } => TransactionKind::Postgres(pool.begin().await?),
+        };
+        Ok(Transaction { kind, marks: Vec::new() })
+    }
+
+    /// Whether the database answers, and keeps what it says it keeps.
+    pub(super) async fn ready(&self) -> Result<(), MetadataError> {
+        let mut reader = self.read().await?;
+        on!(reader.connection(), c => sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
+        if let Reader::Postgres(connection) = &mut reader {
+            for setting in ["fsync", "synchronous_commit"] {
+                let value: String = sqlx::query_scalar("SELECT current_setting($1)")
+                    .bind(setting)
+                    .fetch_one(&mut **connection)
+                    .await?;
+                if value == "off" {
+                    return Err(MetadataError::Refused(format!(
+                        "PostgreSQL has {setting} off: a push that was answered 201 would not survive a power loss; set it to on"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { readers, writer } => {
+                writer.stop().await;
+                readers.close().await;
+            }
+            Self::Postgres { pool } => pool.close().await,
+        }
+    }
+}
+
+/// Moves SQLite's log into the database file, so that no commit has to.
+async fn checkpoint(readers: SqlitePool) {
+    let mut interval = tokio::time::interval(CHECKPOINT_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !readers.is_closed() {
+        interval.tick().await;
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&readers).await
+            && !readers.is_closed()
+        {
+            tracing::warn!(error = %error, "the log of the database could not be moved into its file");
+        }
+    }
+}
+
+enum TransactionKind {
+    Sqlite(Turn),
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+/// A change that is kept whole or not at all. Dropping it undoes it.
+pub struct Transaction {
+    kind: TransactionKind,
+    marks: Vec<Mark>,
+}
+
+impl Transaction {
+    pub(super) fn connection(&mut self) -> Connection<'_> {
+        match &mut self.kind {
+            TransactionKind::Sqlite(turn) => Connection::Sqlite(turn.connection()),
+            TransactionKind::Postgres(transaction) => Connection::Postgres(transaction),
+        }
+    }
+
+    /// Notes what the memory must forget when this change is committed.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.marks.push(mark);
+    }
+
+    /// Commits with full sync. When this returns, the change is on disk and every later read sees it.
+    pub async fn commit(self) -> Result<(), MetadataError> {
+        match self.kind {
+            TransactionKind::Sqlite(turn) => turn.commit(self.marks).await,
+            TransactionKind::Postgres(transaction) => Ok(transaction.commit().await?),
+        }
+    }
+}
+
+/// Counts the statements of the read path, so that a test can say that there are none.
+#[derive(Default)]
+pub(super) struct ReadCount(AtomicU64);
+
+impl ReadCount {
+    pub(super) fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

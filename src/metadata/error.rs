@@ -1,0 +1,80 @@
+//! What can go wrong between us and the database.
+
+/// An error of the metadata layer. Absence is never an error here: it is an `Option`.
+#[derive(Debug, thiserror::Error)]
+pub enum MetadataError {
+    /// The database cannot be reached or cannot answer now; the caller may try again.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// A row that another row depends on is gone, or the other way round: a race was lost.
+    #[error("a row that this change depends on has changed")]
+    Conflict(#[source] sqlx::Error),
+    /// The database holds something that this version cannot read.
+    #[error("the database holds a {what} that cannot be read: {value}")]
+    Corrupt {
+        /// What was read.
+        what: &'static str,
+        /// The value as it stands in the database.
+        value: String,
+    },
+    /// The database is set up in a way that would lose data.
+    #[error("{0}")]
+    Refused(String),
+    /// The schema could not be brought up to date.
+    #[error("the schema of the database could not be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Anything else the database said.
+    #[error("the database refused a statement")]
+    Database(#[source] sqlx::Error),
+}
+
+impl MetadataError {
+    /// Whether the same change may succeed when it is tried again at once.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Conflict(_))
+    }
+}
+
+/// PostgreSQL's classes for "not now": connection exceptions, resources, operator intervention.
+const UNAVAILABLE_CLASSES: [&str; 3] = ["08", "53", "57"];
+
+impl From<sqlx::Error> for MetadataError {
+    fn from(error: sqlx::Error) -> Self {
+        use sqlx::Error;
+        use sqlx::error::ErrorKind;
+        match &error {
+            Error::PoolTimedOut | Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed => {
+                Self::Unavailable(error)
+            }
+            Error::Database(cause) => {
+                let code = cause.code().unwrap_or_default().into_owned();
+                if matches!(cause.kind(), ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation)
+                    || code.starts_with("40")
+                {
+                    Self::Conflict(error)
+                } else if UNAVAILABLE_CLASSES.iter().any(|class| code.starts_with(class)) && code.len() == 5 {
+                    Self::Unavailable(error)
+                } else {
+                    Self::Database(error)
+                }
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// Reads a typed value out of a text column.
+pub(super) fn parse<T: std::str::FromStr>(what: &'static str, value: &str) -> Result<T, MetadataError> {
+    value.parse().map_err(|_| MetadataError::Corrupt { what, value: value.to_owned() })
+}
+
+/// A size or count as the database keeps it; beyond `i64` there is no such blob.
+pub(super) fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A size or count out of the database.
+pub(super) fn to_u64(what: &'static str, value: i64) -> Result<u64, MetadataError> {
+    u64::try_from(value).map_err(|_| MetadataError::Corrupt { what, value: value.to_string() })
+}

@@ -1,0 +1,147 @@
+//! What the registry knows, in SQL: the only place that names sqlx.
+//!
+//! One set of statements runs on SQLite and PostgreSQL (see [`database`]). Reads go through [`memory`] where the answer
+//! may be remembered; changes go through a [`Transaction`]. This module knows rows and their rules, not who may change
+//! them, and no HTTP.
+
+mod accounts;
+mod api_keys;
+mod blobs;
+mod credentials;
+mod database;
+mod deletions;
+mod error;
+mod manifests;
+mod memory;
+mod repositories;
+mod signing_keys;
+mod tags;
+mod uploads;
+mod workspaces;
+mod writer;
+
+use std::sync::Arc;
+
+pub use accounts::Account;
+pub use api_keys::{ApiKey, NewApiKey};
+pub use blobs::{DoomedObject, LinkedBlob, NewBlob};
+pub use database::Transaction;
+pub use deletions::{DeletionKind, NewDeletion};
+pub use error::MetadataError;
+pub use manifests::{ManifestRow, NewManifest, ReferrerRow};
+pub use memory::MemoryCount;
+pub use repositories::{Repository, RepositoryId};
+pub use signing_keys::SigningKeyRow;
+pub use tags::TagChange;
+pub use uploads::{TakenUpload, UploadRow, UploadState};
+pub use workspaces::{NewWorkspace, Workspace};
+
+use crate::clock::Clock;
+use database::{Database, ReadCount, Reader};
+use memory::{Memory, Ownership, Table};
+
+/// How the database is reached, and how much of it is remembered.
+#[derive(Clone, Debug)]
+pub struct MetadataOptions {
+    /// `sqlite:<file>` or `postgres://…`.
+    pub url: String,
+    /// Connections to PostgreSQL at most.
+    pub max_connections: u32,
+    /// Rows remembered at most, of each kind.
+    pub memory_entries: u64,
+    /// Bytes of manifests remembered at most.
+    pub memory_bytes: u64,
+}
+
+/// The database, and what is remembered of it. Cheap to clone.
+#[derive(Clone)]
+pub struct Metadata {
+    database: Database,
+    memory: Arc<Memory>,
+    contents: manifests::Contents,
+    fresh_uploads: uploads::FreshUploads,
+    reads: Arc<ReadCount>,
+    clock: Clock,
+}
+
+impl Metadata {
+    /// Connects, brings the schema up to date, and checks that the database keeps what it is given.
+    pub async fn open(options: &MetadataOptions, clock: Clock) -> Result<Self, MetadataError> {
+        let ownership = if options.url.starts_with("postgres") { Ownership::Shared } else { Ownership::Sole };
+        let memory = Arc::new(Memory::new(ownership, options.memory_entries));
+        let database = Database::open(&options.url, options.max_connections, &memory).await?;
+        database.ready().await?;
+        Ok(Self {
+            database,
+            memory,
+            contents: manifests::Contents::new(options.memory_bytes),
+            fresh_uploads: uploads::FreshUploads::new(ownership),
+            reads: Arc::default(),
+            clock,
+        })
+    }
+
+    /// Starts a change.
+    pub async fn begin(&self) -> Result<Transaction, MetadataError> {
+        self.database.begin().await
+    }
+
+    /// Whether the database answers, and keeps what it says it keeps.
+    pub async fn ready(&self) -> Result<(), MetadataError> {
+        self.database.ready().await
+    }
+
+    /// Ends in order: waits for the changes under way.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// Times a read asked the database since the start: what the hot path must not do.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
+    }
+
+    /// Hits and misses of the memory.
+    #[must_use]
+    pub fn memory_counts(&self) -> Vec<MemoryCount> {
+        self.memory.counts()
+    }
+
+    /// Changes waiting for the writer of the embedded database.
+    #[must_use]
+    pub fn writer_queue_length(&self) -> usize {
+        match &self.database {
+            Database::Sqlite { writer, .. } => writer.waiting(),
+            Database::Postgres { .. } => 0,
+        }
+    }
+
+    async fn read(&self) -> Result<Reader, MetadataError> {
+        self.reads.increment();
+        self.database.read().await
+    }
+
+    /// Answers from `table`, or asks the database and remembers what it found.
+    async fn remembered<K, V>(
+        &self,
+        table: &Table<K, V>,
+        key: K,
+        load: impl AsyncFnOnce(&mut Reader, &K) -> Result<Option<V>, MetadataError>,
+    ) -> Result<Option<V>, MetadataError>
+    where
+        K: std::hash::Hash + Eq + Send + Sync + Clone + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        if let Some(value) = table.get(&key) {
+            return Ok(Some(value));
+        }
+        let ticket = table.ticket(&key);
+        let mut reader = self.read().await?;
+        let loaded = load(&mut reader, &key).await?;
+        if let Some(value) = &loaded {
+            table.fill(&ticket, key, value.clone());
+        }
+        Ok(loaded)
+    }
+}
