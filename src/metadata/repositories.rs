@@ -1,0 +1,167 @@
+//! Repositories, the names they claim, and the lock that orders pushes against deletions.
+
+use super::Metadata;
+use super::database::{Connection, Transaction, on};
+use super::error::{MetadataError, parse};
+use super::memory::Mark;
+use crate::clock::Millis;
+use crate::oci::repository_name::RepositoryName;
+
+/// A repository's row. Never given twice, so that a deleted image and its successor are different repositories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryId(pub(super) i64);
+
+/// A repository that holds its name.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// Its row.
+    pub id: RepositoryId,
+    /// The workspace that owns it.
+    pub workspace_id: String,
+    /// Its full name.
+    pub name: RepositoryName,
+    /// Whether it has ever had a manifest: only then it is an image.
+    pub is_image: bool,
+}
+
+/// How a change holds a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// Beside others that add: pushes, mounts, shares, leases.
+    Shared,
+    /// Alone: deletions and settings.
+    Exclusive,
+}
+
+#[derive(sqlx::FromRow)]
+struct RepositoryRow {
+    id: i64,
+    workspace_id: String,
+    name: String,
+    image_at: Option<i64>,
+}
+
+impl TryFrom<RepositoryRow> for Repository {
+    type Error = MetadataError;
+
+    fn try_from(row: RepositoryRow) -> Result<Self, MetadataError> {
+        Ok(Self {
+            id: RepositoryId(row.id),
+            workspace_id: row.workspace_id,
+            name: parse("repository name", &row.name)?,
+            is_image: row.image_at.is_some(),
+        })
+    }
+}
+
+const FIND: &str = "SELECT repositories.id, repositories.workspace_id, repositories.name, repositories.image_at \
+     FROM names JOIN repositories ON repositories.id = names.repository_id WHERE names.name = $1";
+
+async fn find(connection: Connection<'_>, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
+    let row: Option<RepositoryRow> =
+        on!(connection, c => sqlx::query_as(FIND).bind(name.as_str()).fetch_optional(c).await)?;
+    row.map(Repository::try_from).transpose()
+}
+
+impl Metadata {
+    /// The repository that holds this name.
+    pub async fn repository(&self, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
+        self.remembered(&self.memory.repositories, name.clone(), async |reader, name| {
+            find(reader.connection(), name).await
+        })
+        .await
+    }
+
+    /// The names of a workspace's images in bytewise order, after `last`.
+    pub async fn image_names(
+        &self,
+        workspace_id: &str,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<RepositoryName>, MetadataError> {
+        let mut reader = self.read().await?;
+        let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT name FROM repositories \
+             WHERE workspace_id = $1 AND name > $2 AND image_at IS NOT NULL AND deletion_id IS NULL \
+             ORDER BY name LIMIT $3",
+        )
+        .bind(workspace_id)
+        .bind(last)
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await)?;
+        rows.iter().map(|(name,)| parse("repository name", name)).collect()
+    }
+}
+
+impl Transaction {
+    /// The repository that holds this name, as this change sees it.
+    pub async fn repository(&mut self, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
+        find(self.connection(), name).await
+    }
+
+    /// The repository of this name, made if there is none, locked for adding to it.
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when another change took the name at the same time: try again.
+    pub async fn ensure_repository(
+        &mut self,
+        workspace_id: &str,
+        name: &RepositoryName,
+        now: Millis,
+    ) -> Result<Repository, MetadataError> {
+        if let Some(repository) = find(self.connection(), name).await? {
+            self.lock(repository.id, Lock::Shared).await?;
+            // It may have been deleted while we waited for the lock.
+            return match find(self.connection(), name).await? {
+                Some(still) if still.id == repository.id => Ok(still),
+                _ => Err(MetadataError::Conflict(sqlx::Error::RowNotFound)),
+            };
+        }
+        let (id,): (i64,) = on!(self.connection(), c => sqlx::query_as(
+            "INSERT INTO repositories (workspace_id, name, created_at) VALUES ($1, $2, $3) RETURNING id",
+        )
+        .bind(workspace_id)
+        .bind(name.as_str())
+        .bind(now.0)
+        .fetch_one(c)
+        .await)?;
+        on!(self.connection(), c => sqlx::query("INSERT INTO names (name, repository_id) VALUES ($1, $2)")
+            .bind(name.as_str())
+            .bind(id)
+            .execute(c)
+            .await
+            .map(|_| ()))?;
+        self.lock(RepositoryId(id), Lock::Shared).await?;
+        self.mark(Mark::Repository(name.clone()));
+        Ok(Repository { id: RepositoryId(id), workspace_id: workspace_id.to_owned(), name: name.clone(), is_image: false })
+    }
+
+    /// Holds the repository until this change ends. SQLite has one writer: there every change is alone already.
+    pub async fn lock(&mut self, repository: RepositoryId, lock: Lock) -> Result<(), MetadataError> {
+        let Connection::Postgres(connection) = self.connection() else { return Ok(()) };
+        let statement = match lock {
+            Lock::Shared => "SELECT pg_advisory_xact_lock_shared($1)",
+            Lock::Exclusive => "SELECT pg_advisory_xact_lock($1)",
+        };
+        sqlx::query(statement).bind(repository.0).execute(connection).await?;
+        Ok(())
+    }
+
+    /// A repository becomes an image with its first manifest.
+    pub async fn become_image(&mut self, repository: &Repository, now: Millis) -> Result<(), MetadataError> {
+        if repository.is_image {
+            return Ok(());
+        }
+        on!(self.connection(), c => sqlx::query(
+            "UPDATE repositories SET image_at = $2 WHERE id = $1 AND image_at IS NULL",
+        )
+        .bind(repository.id.0)
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|_| ()))?;
+        self.mark(Mark::Repository(repository.name.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,395 @@
+//! Upload sessions: where each stands, and who may write to it.
+//!
+//! A request *takes* a session by raising its epoch; every later write of that request names the epoch, so that a
+//! writer that was overtaken changes nothing. Where one process owns the database, a session that has no bytes yet
+//! lives in memory alone: a POST that is followed by one PUT writes no row.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_storage::{Digest, DigestAlgorithm, ObjectKey, Progress};
+
+use super::Metadata;
+use super::database::{Connection, Transaction, on};
+use super::error::{MetadataError, parse, to_i64, to_u64};
+use super::memory::Ownership;
+use crate::clock::Millis;
+use crate::oci::repository_name::RepositoryName;
+use crate::oci::upload_id::UploadId;
+
+/// Sessions without bytes, and finished ones, that are kept in memory at most. Past it, the oldest is given up.
+const FRESH_LIMIT: usize = 20_000;
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// It takes bytes.
+    Open,
+    /// Its bytes are complete and being published under their digest: where a crash is healed by looking at the key.
+    Completing,
+    /// Its blob is stored: the same PUT is answered with 201 again.
+    Done,
+}
+
+impl UploadState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Completing => "completing",
+            Self::Done => "done",
+        }
+    }
+}
+
+impl std::str::FromStr for UploadState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "open" => Ok(Self::Open),
+            "completing" => Ok(Self::Completing),
+            "done" => Ok(Self::Done),
+            _ => Err(()),
+        }
+    }
+}
+
+/// An upload session.
+#[derive(Clone, Debug)]
+pub struct UploadRow {
+    /// Its id.
+    pub id: UploadId,
+    /// The workspace that it belongs to.
+    pub workspace_id: String,
+    /// The repository that it belongs to; under another it does not exist.
+    pub repository: RepositoryName,
+    /// What its bytes are hashed with.
+    pub algorithm: DigestAlgorithm,
+    /// The object that its bytes will be.
+    pub object_key: ObjectKey,
+    /// How far it is.
+    pub state: UploadState,
+    /// Raised by each request that takes it.
+    pub epoch: i64,
+    /// What has arrived and is on disk.
+    pub progress: Progress,
+    /// The digest it was completed with.
+    pub digest: Option<Digest>,
+    /// Who opened it.
+    pub actor: String,
+    /// When it was last used.
+    pub touched_at: Millis,
+}
+
+/// A session that this request may write to.
+#[derive(Clone, Debug)]
+pub struct TakenUpload {
+    /// The session, with the epoch of this request.
+    pub upload: UploadRow,
+    /// Whether it has no row: its bytes must be completed in this request.
+    pub fresh: bool,
+}
+
+/// Sessions without a row.
+#[derive(Clone)]
+pub(super) struct FreshUploads(Option<Arc<Mutex<HashMap<UploadId, UploadRow>>>>);
+
+impl FreshUploads {
+    pub(super) fn new(ownership: Ownership) -> Self {
+        Self((ownership == Ownership::Sole).then(Arc::default))
+    }
+
+    fn lock(&self) -> Option<MutexGuard<'_, HashMap<UploadId, UploadRow>>> {
+        // Each change of the map is one call: a panic elsewhere leaves it whole.
+        self.0.as_ref().map(|uploads| uploads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    workspace_id: String,
+    repository: String,
+    algorithm: String,
+    object_key: String,
+    state: String,
+    epoch: i64,
+    offset_bytes: i64,
+    hasher: Vec<u8>,
+    backend: Vec<u8>,
+    digest: Option<String>,
+    created_by: String,
+    touched_at: i64,
+}
+
+impl TryFrom<Row> for UploadRow {
+    type Error = MetadataError;
+
+    fn try_from(row: Row) -> Result<Self, MetadataError> {
+        Ok(Self {
+            id: parse("upload id", &row.id)?,
+            workspace_id: row.workspace_id,
+            repository: parse("repository name", &row.repository)?,
+            algorithm: parse("digest algorithm", &row.algorithm)?,
+            object_key: parse("object key", &row.object_key)?,
+            state: parse("upload state", &row.state)?,
+            epoch: row.epoch,
+            progress: Progress {
+                offset: to_u64("upload offset", row.offset_bytes)?,
+                hasher: row.hasher,
+                backend: row.backend,
+            },
+            digest: row.digest.map(|digest| parse("digest", &digest)).transpose()?,
+            actor: row.created_by,
+            touched_at: Millis(row.touched_at),
+        })
+    }
+}
+
+async fn find(connection: Connection<'_>, id: UploadId) -> Result<Option<UploadRow>, MetadataError> {
+    let row: Option<Row> = on!(connection, c => sqlx::query_as(
+        "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
+         digest, created_by, touched_at FROM uploads WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .fetch_optional(c)
+    .await)?;
+    row.map(UploadRow::try_from).transpose()
+}
+
+impl Metadata {
+    /// Opens a session.
+    pub async fn open_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
+        if let Some(mut fresh) = self.fresh_uploads.lock() {
+            if fresh.len() >= FRESH_LIMIT
+                && let Some(oldest) = fresh.values().min_by_key(|upload| upload.touched_at).map(|upload| upload.id)
+            {
+                fresh.remove(&oldest);
+            }
+            fresh.insert(upload.id, upload.clone());
+            return Ok(());
+        }
+        let mut change = self.begin().await?;
+        change.insert_upload(upload).await?;
+        change.commit().await
+    }
+
+    /// A session, whoever it belongs to.
+    pub async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, MetadataError> {
+        if let Some(upload) = self.fresh_uploads.lock().and_then(|fresh| fresh.get(&id).cloned()) {
+            return Ok(Some(upload));
+        }
+        find(self.read().await?.connection(), id).await
+    }
+
+    /// Open sessions of a workspace: what its limit counts.
+    pub async fn open_uploads(&self, workspace_id: &str) -> Result<u64, MetadataError> {
+        let fresh = self.fresh_uploads.lock().map_or(0, |fresh| {
+            fresh
+                .values()
+                .filter(|upload| upload.state == UploadState::Open && upload.workspace_id == workspace_id)
+                .count()
+        });
+        let mut reader = self.read().await?;
+        let (rows,): (i64,) = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT COUNT(*) FROM uploads WHERE workspace_id = $1 AND state = 'open'",
+        )
+        .bind(workspace_id)
+        .fetch_one(c)
+        .await)?;
+        Ok(fresh as u64 + to_u64("number of uploads", rows)?)
+    }
+
+    /// Takes a session whose bytes will be completed in this request, if it has no row yet.
+    #[must_use]
+    pub fn take_fresh_upload(&self, id: UploadId) -> Option<TakenUpload> {
+        let mut fresh = self.fresh_uploads.lock()?;
+        let open = fresh.get(&id).is_some_and(|upload| upload.state == UploadState::Open);
+        open.then(|| fresh.remove(&id)).flatten().map(|upload| TakenUpload { upload, fresh: true })
+    }
+
+    /// Takes a session to write to it: whoever wrote to it before writes no more. `None` when it is not open.
+    pub async fn take_upload(&self, id: UploadId, now: Millis) -> Result<Option<TakenUpload>, MetadataError> {
+        if let Some(mut taken) = self.take_fresh_upload(id) {
+            taken.upload.epoch += 1;
+            taken.upload.touched_at = now;
+            let mut change = self.begin().await?;
+            change.insert_upload(&taken.upload).await?;
+            change.commit().await?;
+            return Ok(Some(TakenUpload { fresh: false, ..taken }));
+        }
+        let mut change = self.begin().await?;
+        let taken = change.take_upload(id, now).await?;
+        change.commit().await?;
+        Ok(taken.map(|upload| TakenUpload { upload, fresh: false }))
+    }
+
+    /// Remembers a session that was completed without ever having a row, so that the same PUT is answered again.
+    pub fn finish_fresh_upload(&self, mut upload: UploadRow, digest: Digest, now: Millis) {
+        upload.state = UploadState::Done;
+        upload.digest = Some(digest);
+        upload.touched_at = now;
+        if let Some(mut fresh) = self.fresh_uploads.lock() {
+            fresh.insert(upload.id, upload);
+        }
+    }
+
+    /// Saves what has arrived. `false` when another request has taken the session.
+    pub async fn save_upload(
+        &self,
+        id: UploadId,
+        epoch: i64,
+        progress: &Progress,
+        now: Millis,
+    ) -> Result<bool, MetadataError> {
+        let mut change = self.begin().await?;
+        let saved = on!(change.connection(), c => sqlx::query(
+            "UPDATE uploads SET offset_bytes = $3, hasher = $4, backend = $5, touched_at = $6 \
+             WHERE id = $1 AND epoch = $2 AND state = 'open'",
+        )
+        .bind(id.to_string())
+        .bind(epoch)
+        .bind(to_i64(progress.offset))
+        .bind(&progress.hasher)
+        .bind(&progress.backend)
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+        change.commit().await?;
+        Ok(saved == 1)
+    }
+
+    /// Closes a session and dooms its object at once. `false` when there was nothing to close.
+    pub async fn close_upload(&self, id: UploadId, now: Millis) -> Result<bool, MetadataError> {
+        if let Some(mut fresh) = self.fresh_uploads.lock()
+            && fresh.remove(&id).is_some()
+        {
+            return Ok(true);
+        }
+        let mut change = self.begin().await?;
+        let closed: Option<(String,)> = on!(change.connection(), c => sqlx::query_as(
+            "DELETE FROM uploads WHERE id = $1 AND state <> 'done' RETURNING object_key",
+        )
+        .bind(id.to_string())
+        .fetch_optional(c)
+        .await)?;
+        if let Some((key,)) = &closed {
+            change.doom_object(parse("object key", key)?, now).await?;
+        }
+        change.commit().await?;
+        Ok(closed.is_some())
+    }
+
+    /// Sessions that nobody has used since `idle_since`, and finished ones that nobody used since `done_since`.
+    pub async fn idle_uploads(
+        &self,
+        idle_since: Millis,
+        done_since: Millis,
+        limit: u32,
+    ) -> Result<Vec<UploadRow>, MetadataError> {
+        if let Some(mut fresh) = self.fresh_uploads.lock() {
+            fresh.retain(|_, upload| {
+                upload.touched_at >= if upload.state == UploadState::Done { done_since } else { idle_since }
+            });
+        }
+        let mut reader = self.read().await?;
+        let rows: Vec<Row> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
+             digest, created_by, touched_at FROM uploads \
+             WHERE touched_at < $2 AND (state = 'done' OR touched_at < $1) ORDER BY touched_at LIMIT $3",
+        )
+        .bind(idle_since.0)
+        .bind(done_since.0)
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await)?;
+        rows.into_iter().map(UploadRow::try_from).collect()
+    }
+
+    /// Forgets a session that is over, unless somebody has used it since; dooms the object of one that was not done.
+    pub async fn expire_upload(&self, upload: &UploadRow, now: Millis) -> Result<bool, MetadataError> {
+        let mut change = self.begin().await?;
+        let gone = on!(change.connection(), c => sqlx::query(
+            "DELETE FROM uploads WHERE id = $1 AND epoch = $2 AND touched_at = $3",
+        )
+        .bind(upload.id.to_string())
+        .bind(upload.epoch)
+        .bind(upload.touched_at.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?
+            == 1;
+        if gone && upload.state != UploadState::Done {
+            change.doom_object(upload.object_key, now).await?;
+        }
+        change.commit().await?;
+        Ok(gone)
+    }
+}
+
+impl Transaction {
+    /// Writes a session's row, and the object's before its first byte.
+    async fn insert_upload(&mut self, upload: &UploadRow) -> Result<(), MetadataError> {
+        self.record_object(upload.object_key, None, upload.touched_at).await?;
+        on!(self.connection(), c => sqlx::query(
+            "INSERT INTO uploads (id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, \
+             hasher, backend, created_by, created_at, touched_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
+        )
+        .bind(upload.id.to_string())
+        .bind(&upload.workspace_id)
+        .bind(upload.repository.as_str())
+        .bind(upload.algorithm.as_str())
+        .bind(upload.object_key.to_string())
+        .bind(upload.state.as_str())
+        .bind(upload.epoch)
+        .bind(to_i64(upload.progress.offset))
+        .bind(&upload.progress.hasher)
+        .bind(&upload.progress.backend)
+        .bind(&upload.actor)
+        .bind(upload.touched_at.0)
+        .execute(c)
+        .await
+        .map(|_| ()))
+        .map_err(MetadataError::from)
+    }
+
+    async fn take_upload(&mut self, id: UploadId, now: Millis) -> Result<Option<UploadRow>, MetadataError> {
+        let row: Option<Row> = on!(self.connection(), c => sqlx::query_as(
+            "UPDATE uploads SET epoch = epoch + 1, touched_at = $2 WHERE id = $1 AND state = 'open' \
+             RETURNING id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, \
+             backend, digest, created_by, touched_at",
+        )
+        .bind(id.to_string())
+        .bind(now.0)
+        .fetch_optional(c)
+        .await)?;
+        row.map(UploadRow::try_from).transpose()
+    }
+
+    /// Marks a session as done with its digest.
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when another request has taken the session.
+    pub async fn finish_upload(
+        &mut self,
+        id: UploadId,
+        epoch: i64,
+        digest: &Digest,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
+        let finished = on!(self.connection(), c => sqlx::query(
+            "UPDATE uploads SET state = 'done', digest = $3, touched_at = $4 \
+             WHERE id = $1 AND epoch = $2 AND state = 'open'",
+        )
+        .bind(id.to_string())
+        .bind(epoch)
+        .bind(digest.to_string())
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+        if finished == 1 { Ok(()) } else { Err(MetadataError::Conflict(sqlx::Error::RowNotFound)) }
+    }
+}
