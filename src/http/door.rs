@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 
-use super::{HttpOptions, Http};
+use super::{Http, HttpOptions};
+use crate::config::{BaseUrl, Scheme};
 
 /// The longest `Host` that is believed, in bytes: a name of 253, a colon and a port.
 const HOST_LIMIT_BYTES: usize = 260;
@@ -69,6 +70,12 @@ impl PublicUrl {
     #[must_use]
     pub fn join(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.authority)
+    }
+}
+
+impl From<&BaseUrl> for PublicUrl {
+    fn from(url: &BaseUrl) -> Self {
+        Self::new(url.scheme() == Scheme::Https, url.authority())
     }
 }
 
