@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::auth::{Auth, AuthOptions};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::Config;
 use crate::http::{Door, Http, HttpOptions, PublicUrl, service};
@@ -167,7 +167,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         open_uploads_per_workspace: config.limits.open_uploads_per_workspace,
         rehash_bytes: config.limits.rehash_bytes,
         tag_parameters: config.limits.tag_parameters,
-        undo_window_ms: milliseconds(config.collection.undo_window_seconds),
+        undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
     }
 }
 
@@ -190,11 +190,6 @@ fn server_options(config: &Config) -> ServerOptions {
         header_limit_bytes: server.header_limit_bytes,
         drain: Duration::from_secs(server.drain_seconds),
     }
-}
-
-/// Seconds of the configuration as the milliseconds of the database.
-pub(crate) fn milliseconds(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)
 }
 
 /// The secret files of a data folder.

@@ -9,8 +9,7 @@ use std::time::Duration;
 use berth_storage::Store;
 use tokio::sync::watch;
 
-use crate::app::milliseconds;
-use crate::clock::Clock;
+use crate::clock::{Clock, milliseconds};
 use crate::config::{Config, DatabaseLocation};
 use crate::metadata::Metadata;
 use crate::registry::{Registry, RegistryError};
