@@ -28,6 +28,12 @@ impl Millis {
     }
 }
 
+/// Seconds of the configuration as the milliseconds of the database.
+#[must_use]
+pub fn milliseconds(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
 /// Where the time comes from.
 #[derive(Clone, Debug)]
 pub enum Clock {

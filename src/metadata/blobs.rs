@@ -297,6 +297,19 @@ impl Transaction {
         Ok(members)
     }
 
+    /// Whether a blob is a member of a repository, as this change sees it.
+    pub async fn has_link(&mut self, repository: RepositoryId, digest: &Digest) -> Result<bool, MetadataError> {
+        let row: Option<(i64,)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT repository_id FROM links \
+             WHERE repository_id = $1 AND digest = $2 AND deletion_id IS NULL AND condemned_at IS NULL",
+        )
+        .bind(repository.0)
+        .bind(digest.to_string())
+        .fetch_optional(c)
+        .await)?;
+        Ok(row.is_some())
+    }
+
     /// Hides a link under a deletion. Says whether it was there.
     pub async fn remove_link(
         &mut self,

@@ -3,6 +3,7 @@
 //! Each statement is written once, with `$1` placeholders, and runs on the concrete driver by [`on!`]. sqlx's `Any`
 //! driver is not used: it cannot bind some types and rewrites none of the placeholders.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -13,14 +14,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
 
+use super::MetadataOptions;
 use super::error::MetadataError;
 use super::memory::{Mark, Memory};
 use super::writer::{Turn, Writer};
+use crate::config::DatabaseLocation;
 
-/// How long a request waits for a free connection before the answer is 503.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Readers of the embedded database: more only fight for the same two or four cores.
-const SQLITE_READERS: u32 = 8;
 /// Pages (of 4 KiB) after which SQLite checkpoints inside a commit, should the checkpoint task fall behind.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "16384";
 /// How often the log of the embedded database is moved into its file, outside of any commit.
@@ -67,27 +66,32 @@ pub(super) enum Database {
 
 impl Database {
     /// Connects and brings the schema up to date.
-    pub(super) async fn open(url: &str, max_connections: u32, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
-        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Self::open_postgres(url, max_connections).await
-        } else {
-            Self::open_sqlite(url, memory).await
+    pub(super) async fn open(options: &MetadataOptions, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
+        match &options.location {
+            DatabaseLocation::Sqlite(path) => Self::open_sqlite(path, options, memory).await,
+            DatabaseLocation::Postgres(url) => Self::open_postgres(url.expose(), options).await,
         }
     }
 
-    async fn open_sqlite(url: &str, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
-        let options = SqliteConnectOptions::from_str(url)?
+    async fn open_sqlite(
+        path: &Path,
+        options: &MetadataOptions,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MetadataError> {
+        let limits = options;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
-            .busy_timeout(ACQUIRE_TIMEOUT);
+            .busy_timeout(limits.acquire_timeout);
         let writers = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         sqlx::migrate!("migrations/sqlite").run(&writers).await.map_err(MetadataError::Migrate)?;
         let readers = SqlitePoolOptions::new()
-            .max_connections(SQLITE_READERS)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_connections(limits.max_connections)
+            .acquire_timeout(limits.acquire_timeout)
             .test_before_acquire(false)
             .connect_with(options.pragma("query_only", "1"))
             .await?;
@@ -96,11 +100,14 @@ impl Database {
         Ok(Self::Sqlite { readers, writer: Writer::start(connection, Arc::clone(memory)) })
     }
 
-    async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, MetadataError> {
-        let options = PgConnectOptions::from_str(url)?.application_name("berth");
+    async fn open_postgres(url: &str, limits: &MetadataOptions) -> Result<Self, MetadataError> {
+        let timeout = format!("{}ms", limits.statement_timeout.as_millis());
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("berth")
+            .options([("statement_timeout", timeout.as_str())]);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_connections(limits.max_connections)
+            .acquire_timeout(limits.acquire_timeout)
             .connect_with(options)
             .await?;
         sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(MetadataError::Migrate)?;

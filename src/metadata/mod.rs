@@ -22,6 +22,7 @@ mod workspaces;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use accounts::Account;
 pub use api_keys::{ApiKey, NewApiKey};
@@ -38,16 +39,21 @@ pub use uploads::{TakenUpload, UploadRow, UploadState};
 pub use workspaces::{NewWorkspace, Workspace, WorkspaceSettings};
 
 use crate::clock::Clock;
+use crate::config::DatabaseLocation;
 use database::{Database, ReadCount, Reader};
 use memory::{Memory, Ownership, Table};
 
 /// How the database is reached, and how much of it is remembered.
 #[derive(Clone, Debug)]
 pub struct MetadataOptions {
-    /// `sqlite:<file>` or `postgres://…`.
-    pub url: String,
-    /// Connections to PostgreSQL at most.
+    /// Which database.
+    pub location: DatabaseLocation,
+    /// Connections in the pool at most.
     pub max_connections: u32,
+    /// How long a request waits for a connection.
+    pub acquire_timeout: Duration,
+    /// How long a statement may take on PostgreSQL.
+    pub statement_timeout: Duration,
     /// Rows remembered at most, of each kind.
     pub memory_entries: u64,
     /// Bytes of manifests remembered at most.
@@ -68,9 +74,12 @@ pub struct Metadata {
 impl Metadata {
     /// Connects, brings the schema up to date, and checks that the database keeps what it is given.
     pub async fn open(options: &MetadataOptions, clock: Clock) -> Result<Self, MetadataError> {
-        let ownership = if options.url.starts_with("postgres") { Ownership::Shared } else { Ownership::Sole };
+        let ownership = match options.location {
+            DatabaseLocation::Sqlite(_) => Ownership::Sole,
+            DatabaseLocation::Postgres(_) => Ownership::Shared,
+        };
         let memory = Arc::new(Memory::new(ownership, options.memory_entries));
-        let database = Database::open(&options.url, options.max_connections, &memory).await?;
+        let database = Database::open(options, &memory).await?;
         database.ready().await?;
         Ok(Self {
             database,

@@ -307,6 +307,17 @@ impl Metadata {
         rows.into_iter().map(UploadRow::try_from).collect()
     }
 
+    /// The objects that sessions are being written to.
+    pub async fn upload_object_keys(&self) -> Result<Vec<ObjectKey>, MetadataError> {
+        let mut reader = self.read().await?;
+        let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT object_key FROM uploads WHERE state <> 'done'",
+        )
+        .fetch_all(c)
+        .await)?;
+        rows.iter().map(|(key,)| parse("object key", key)).collect()
+    }
+
     /// Forgets a session that is over, unless somebody has used it since; dooms the object of one that was not done.
     pub async fn expire_upload(&self, upload: &UploadRow, now: Millis) -> Result<bool, MetadataError> {
         let mut change = self.begin().await?;

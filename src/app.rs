@@ -1,0 +1,199 @@
+//! The composition root: from a configuration to a running registry, and back to nothing in order.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use berth_storage::{LocalOptions, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::auth::{Auth, AuthOptions};
+use crate::clock::{self, Clock};
+use crate::collect::Collector;
+use crate::config::Config;
+use crate::http::{Door, Http, HttpOptions, PublicUrl, service};
+use crate::metadata::{Metadata, MetadataOptions};
+use crate::registry::{Registry, RegistryLimits};
+use crate::server::{BoundDoor, ServerOptions, serve};
+use crate::telemetry::Metrics;
+use crate::tenancy::{FirstStart, Tenancy};
+
+/// The file whose lock says that a process owns the data folder.
+const LOCK_FILE: &str = "berth.lock";
+
+/// A running registry. Dropping it leaves it running; [`Running::stop`] ends it.
+pub struct Running {
+    /// The doors and where they really listen.
+    pub addresses: Vec<(Door, SocketAddr)>,
+    /// What the first start made, if this was it.
+    pub first_start: Option<FirstStart>,
+    /// The shared state, for tests that look inside.
+    pub http: Arc<Http>,
+    stop: watch::Sender<bool>,
+    serving: tokio::task::JoinHandle<()>,
+    collecting: tokio::task::JoinHandle<()>,
+    _owner: File,
+}
+
+impl Running {
+    /// Where a door listens, if it is open.
+    #[must_use]
+    pub fn address(&self, door: Door) -> Option<SocketAddr> {
+        self.addresses.iter().find(|(open, _)| *open == door).map(|(_, address)| *address)
+    }
+
+    /// Takes no more connections, lets requests under way end, and closes the database.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in [self.serving, self.collecting] {
+            if let Err(error) = task.await {
+                tracing::error!(error = %error, "a task did not end in order");
+            }
+        }
+        self.http.metadata.close().await;
+    }
+}
+
+/// Starts everything a configuration asks for. When this returns, every door answers.
+pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
+    let data_dir = &config.server.data_dir;
+    let owner = own(data_dir)?;
+    let metadata = Metadata::open(&metadata_options(config), clock.clone())
+        .await
+        .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
+    let blobs = config.blobs_path();
+    let store = Store::local(&blobs, LocalOptions::default())
+        .await
+        .with_context(|| format!("the blobs in {} cannot be opened", blobs.display()))?;
+    let auth = Auth::open(auth_options(config), metadata.clone(), clock.clone()).await?;
+    let tenancy = Tenancy::new(metadata.clone(), clock.clone());
+    let first_start = tenancy.first_start(data_dir).await?;
+    let registry = Registry::new(metadata.clone(), store.clone(), clock.clone(), registry_limits(config));
+    let collector = Collector::new(registry.clone(), metadata.clone(), store.clone(), clock.clone(), config);
+    collector.sweep().await.context("what an earlier run left behind could not be swept")?;
+    let metrics = Metrics::new()?;
+    let http = Arc::new(Http {
+        registry,
+        tenancy,
+        auth,
+        metadata,
+        store,
+        metrics: metrics.clone(),
+        clock,
+        options: http_options(config),
+    });
+    let mut doors = Vec::new();
+    let mut addresses = Vec::new();
+    for (door, address) in wanted_doors(config) {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("the {} door cannot listen on {address}", door.as_str()))?;
+        addresses.push((door, listener.local_addr()?));
+        doors.push((BoundDoor { door, listener }, service(&http, door)));
+    }
+    let (stop, stopping) = watch::channel(false);
+    let serving = tokio::spawn(serve(doors, server_options(config), metrics, stopping.clone()));
+    let collecting = tokio::spawn(collector.run(stopping));
+    Ok(Running { addresses, first_start, http, stop, serving, collecting, _owner: owner })
+}
+
+/// Makes the data folder and locks it: two processes on one folder would not know of each other's changes.
+fn own(data_dir: &Path) -> anyhow::Result<File> {
+    make_private_folder(data_dir)
+        .with_context(|| format!("the data folder {} cannot be made", data_dir.display()))?;
+    let path = data_dir.join(LOCK_FILE);
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "another berth owns {}: stop it first, or use another --data-dir",
+            data_dir.display()
+        ),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("{} cannot be locked", path.display()))
+        }
+    }
+}
+
+fn make_private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
+    let server = &config.server;
+    let mut doors = vec![(Door::Public, server.public_listen)];
+    doors.extend(server.pull_listen.map(|address| (Door::Pull, address)));
+    doors.extend(server.api_listen.map(|address| (Door::Api, address)));
+    doors.push((Door::Ops, server.ops_listen));
+    doors
+}
+
+fn metadata_options(config: &Config) -> MetadataOptions {
+    MetadataOptions {
+        location: config.database_location(),
+        max_connections: config.database.max_connections,
+        acquire_timeout: Duration::from_secs(config.database.acquire_timeout_seconds),
+        statement_timeout: Duration::from_secs(config.database.statement_timeout_seconds),
+        memory_entries: config.database.cache_entries,
+        memory_bytes: config.database.cache_bytes,
+    }
+}
+
+fn auth_options(config: &Config) -> AuthOptions {
+    let auth = &config.auth;
+    AuthOptions {
+        service_name: auth.service_name.clone(),
+        credential_default_seconds: auth.credential_default_seconds,
+        credential_max_seconds: auth.credential_max_seconds,
+        access_token_seconds: auth.access_token_seconds,
+        api_keys_as_passwords: auth.api_keys_as_passwords,
+        token_cache_entries: auth.token_cache_entries,
+        keys: crate::auth::KeyLocation::of(config),
+    }
+}
+
+fn registry_limits(config: &Config) -> RegistryLimits {
+    RegistryLimits {
+        open_uploads_per_workspace: config.limits.open_uploads_per_workspace,
+        rehash_bytes: config.limits.rehash_bytes,
+        tag_parameters: config.limits.tag_parameters,
+        undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
+    }
+}
+
+fn http_options(config: &Config) -> HttpOptions {
+    HttpOptions {
+        public_url: config.server.public_url.as_ref().map(PublicUrl::from),
+        pull_url: config.server.pull_url.as_ref().map(PublicUrl::from),
+        api_has_own_door: config.server.api_listen.is_some(),
+        manifest_limit_bytes: config.limits.manifest_bytes,
+        json_limit_bytes: config.limits.json_body_bytes,
+        body_idle_seconds: config.server.body_idle_timeout_seconds,
+    }
+}
+
+fn server_options(config: &Config) -> ServerOptions {
+    let server = &config.server;
+    ServerOptions {
+        max_connections: server.max_connections,
+        header_read_timeout: Duration::from_secs(server.header_read_timeout_seconds),
+        header_limit_bytes: server.header_limit_bytes,
+        drain: Duration::from_secs(server.drain_seconds),
+    }
+}
+
+/// The secret files of a data folder.
+#[must_use]
+pub fn key_files(data_dir: &Path) -> [PathBuf; 2] {
+    [data_dir.join("operator.key"), data_dir.join("main.key")]
+}

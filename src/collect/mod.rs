@@ -1,0 +1,109 @@
+//! What ends by itself: uploads that nobody uses, objects that nothing needs.
+//!
+//! Work comes from rows with due times, in small batches; nothing walks the store. The windows of retention, undo and
+//! link grace join here.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use berth_storage::Store;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, milliseconds};
+use crate::config::{Config, DatabaseLocation};
+use crate::metadata::Metadata;
+use crate::registry::{Registry, RegistryError};
+
+/// How often due work is looked for.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// Rows taken at once.
+const BATCH: u32 = 100;
+/// How long a finished upload answers the same PUT again, in milliseconds.
+const DONE_UPLOAD_MS: i64 = 60 * 60 * 1000;
+
+/// The worker.
+pub struct Collector {
+    registry: Registry,
+    metadata: Metadata,
+    store: Store,
+    clock: Clock,
+    upload_idle_ms: i64,
+    sole_owner: bool,
+}
+
+impl Collector {
+    /// A worker for one installation.
+    #[must_use]
+    pub fn new(registry: Registry, metadata: Metadata, store: Store, clock: Clock, config: &Config) -> Self {
+        Self {
+            registry,
+            metadata,
+            store,
+            clock,
+            upload_idle_ms: milliseconds(config.limits.upload_idle_seconds),
+            sole_owner: matches!(config.database_location(), DatabaseLocation::Sqlite(_)),
+        }
+    }
+
+    /// Gives up what an earlier run left half written. Only the sole owner of a database may take everything without
+    /// a session; elsewhere another process may still be writing it.
+    pub async fn sweep(&self) -> Result<(), RegistryError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        change.doom_abandoned_objects(self.sole_owner, now).await?;
+        change.commit().await?;
+        if self.sole_owner {
+            let sessions: HashSet<_> = self.metadata.upload_object_keys().await?.into_iter().collect();
+            for key in self.store.staged_keys().await? {
+                if !sessions.contains(&key) {
+                    self.store.discard_staging(key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Works until `stop` says so.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                _ = interval.tick() => {}
+            }
+            if let Err(error) = self.round().await {
+                tracing::warn!(error = %error, "collecting will be tried again");
+            }
+        }
+    }
+
+    /// Does what is due now.
+    pub async fn round(&self) -> Result<(), RegistryError> {
+        while self.registry.expire_uploads(self.upload_idle_ms, DONE_UPLOAD_MS, BATCH).await? == BATCH as usize {}
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        change.doom_abandoned_objects(false, now).await?;
+        change.purge_revocations(now).await?;
+        change.commit().await?;
+        self.metadata.flush_last_used().await?;
+        self.delete_objects().await
+    }
+
+    /// Deletes doomed objects: bytes first, then the row, so that nothing is forgotten that still takes space.
+    async fn delete_objects(&self) -> Result<(), RegistryError> {
+        loop {
+            let due = self.metadata.due_objects(self.clock.now(), BATCH).await?;
+            for object in &due {
+                self.store.discard_staging(object.key).await?;
+                self.store.delete(object.key).await?;
+                let mut change = self.metadata.begin().await?;
+                change.forget_object(object.key).await?;
+                change.commit().await?;
+            }
+            if due.len() < BATCH as usize {
+                return Ok(());
+            }
+        }
+    }
+}

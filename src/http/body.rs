@@ -1,0 +1,46 @@
+//! Request bodies: streamed with a limit on silence, or collected with a limit on size.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use crate::registry::ChunkError;
+
+/// A body as it comes. It is an error when nothing comes for `idle_seconds`.
+pub(super) fn stream(
+    body: Body,
+    idle_seconds: u64,
+) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + Unpin + 'static {
+    let idle = Duration::from_secs(idle_seconds);
+    Box::pin(futures_util::stream::unfold(body.into_data_stream(), move |mut body| async move {
+        match tokio::time::timeout(idle, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), body)),
+            Ok(Some(Err(error))) => Some((Err(ChunkError::Broken(error.to_string())), body)),
+            Err(_) => Some((Err(ChunkError::Idle(idle_seconds)), body)),
+        }
+    }))
+}
+
+/// Why a body could not be collected.
+#[derive(Debug)]
+pub(super) enum CollectError {
+    TooLarge,
+    Broken(String),
+    Idle,
+}
+
+/// A whole body of at most `limit_bytes`.
+pub(super) async fn collect(body: Body, limit_bytes: usize, idle_seconds: u64) -> Result<Bytes, CollectError> {
+    let collected = Limited::new(body, limit_bytes).collect();
+    // One time for all of it: what is collected is small.
+    match tokio::time::timeout(Duration::from_secs(idle_seconds), collected).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CollectError::TooLarge),
+        Ok(Err(error)) => Err(CollectError::Broken(error.to_string())),
+        Err(_) => Err(CollectError::Idle),
+    }
+}

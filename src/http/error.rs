@@ -1,0 +1,209 @@
+//! Errors as clients see them: the specification's shape under `/v2/`, the envelope under `/api/v1`.
+//!
+//! The client learns what was wrong and what would be right; causes inside stay in the log, where they are written
+//! once, here.
+
+use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use berth_storage::StoreError;
+use serde_json::{Value, json};
+
+use super::respond::{self, JSON};
+use crate::auth::Refusal;
+use crate::metadata::MetadataError;
+use crate::oci::error_code::ErrorCode;
+use crate::registry::RegistryError;
+
+/// When a client may try again after 503, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// An error of the distribution API.
+#[derive(Debug)]
+pub(super) struct DistributionError {
+    status: StatusCode,
+    code: ErrorCode,
+    message: String,
+    detail: Option<Value>,
+    headers: HeaderMap,
+}
+
+impl DistributionError {
+    pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), detail: None, headers: HeaderMap::new() }
+    }
+
+    pub(super) fn bad_request(code: ErrorCode, message: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message.to_string())
+    }
+
+    pub(super) fn detail(mut self, detail: Value) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.append(name, value);
+        }
+        self
+    }
+
+    /// 405 for a method that this path does not have here.
+    pub(super) fn method_not_allowed(allowed: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::Unsupported,
+            format!("this door answers only {allowed} here"),
+        )
+        .header(ALLOW, allowed)
+    }
+
+    /// 401 or 403 for a refusal; `realm` is where this door's tokens come from.
+    pub(super) fn refusal(refusal: Refusal, realm: Option<&str>, service: &str) -> Self {
+        match refusal {
+            Refusal::Challenge { error, scope, message } => {
+                let Some(realm) = realm else {
+                    return Self::bad_request(
+                        ErrorCode::Unauthorized,
+                        "authentication needs a Host header with a host name and an optional port",
+                    );
+                };
+                let mut challenge = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+                if !scope.is_empty() {
+                    challenge.push_str(&format!(",scope=\"{scope}\""));
+                }
+                if let Some(error) = error {
+                    challenge.push_str(&format!(",error=\"{}\"", error.as_str()));
+                }
+                Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
+                    .header(WWW_AUTHENTICATE, &challenge)
+            }
+            Refusal::Denied { message } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Refusal::Unavailable(error) => error.into(),
+        }
+    }
+
+    fn unavailable(cause: &dyn std::error::Error) -> Self {
+        log_cause("the service is unavailable", cause);
+        let mut error = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorCode::TooManyRequests,
+            "the registry cannot do this now; try again in a few seconds",
+        );
+        error.headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        error
+    }
+
+    fn internal(cause: &dyn std::error::Error) -> Self {
+        log_cause("a request failed", cause);
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorCode::Unsupported,
+            "something went wrong inside the registry; its log has the cause under the id of this request",
+        )
+    }
+}
+
+impl IntoResponse for DistributionError {
+    fn into_response(self) -> Response {
+        let mut error = json!({"code": self.code.as_str(), "message": self.message});
+        if let Some(detail) = self.detail {
+            error["detail"] = detail;
+        }
+        let body = json!({"errors": [error]}).to_string();
+        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<MetadataError> for DistributionError {
+    fn from(error: MetadataError) -> Self {
+        match &error {
+            MetadataError::Unavailable(_) | MetadataError::Conflict(_) => Self::unavailable(&error),
+            MetadataError::Corrupt { .. }
+            | MetadataError::Refused(_)
+            | MetadataError::Migrate(_)
+            | MetadataError::Database(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<StoreError> for DistributionError {
+    fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::NoSpace { .. }) {
+            log_cause("the storage is full", &error);
+            return Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                ErrorCode::Denied,
+                "the registry's storage is full: nothing was stored",
+            );
+        }
+        Self::internal(&error)
+    }
+}
+
+impl From<RegistryError> for DistributionError {
+    fn from(error: RegistryError) -> Self {
+        use RegistryError as E;
+        let message = error.to_string();
+        let plain = |status, code| Self::new(status, code, message.clone());
+        match error {
+            E::NameUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+            E::BlobUnknown(digest) => {
+                plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown).detail(json!({"digest": digest}))
+            }
+            E::ManifestUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+            E::ManifestInvalid(_) | E::TagsWithoutDigest => {
+                plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
+            }
+            E::ManifestBlobUnknown(missing) => {
+                plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown).detail(json!({"missing": missing}))
+            }
+            E::DigestMismatch { .. } | E::AlgorithmUnannounced { .. } => {
+                plain(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
+            }
+            E::UploadUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
+            E::UploadSuperseded => plain(StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
+            E::OutOfOrder { offset, .. } => {
+                plain(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid)
+                    .header(RANGE, &respond::upload_range(offset))
+            }
+            E::SizeMismatch { .. } => plain(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
+            E::BodyBroken(_) => plain(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
+            E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid),
+            E::TooManyUploads(_) => plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
+                .header(RETRY_AFTER, "60"),
+            E::TooManyTags { .. } => plain(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid),
+            E::PreconditionFailed(_) => plain(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied),
+            E::InUse { .. } => plain(StatusCode::FORBIDDEN, ErrorCode::Denied),
+            // The rights went while the request ran: a new token would not bring them back.
+            E::Refused(Refusal::Challenge { message, .. } | Refusal::Denied { message }) => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            E::Refused(Refusal::Unavailable(error)) | E::Metadata(error) => error.into(),
+            E::Storage(error) => error.into(),
+            E::Broken(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl DistributionError {
+    /// The upload's address, where a client that lost its place goes on.
+    pub(super) fn at(self, location: &str) -> Self {
+        self.header(LOCATION, location)
+    }
+}
+
+/// Writes the cause of an error into the log, with everything behind it.
+pub(super) fn log_cause(message: &'static str, cause: &dyn std::error::Error) {
+    let mut chain = cause.to_string();
+    let mut source = cause.source();
+    while let Some(next) = source {
+        chain.push_str(": ");
+        chain.push_str(&next.to_string());
+        source = next.source();
+    }
+    tracing::error!(cause = chain, "{message}");
+}

@@ -1,0 +1,193 @@
+//! `/v2/<name>/manifests/<reference>`: end-3, 7 and 9 of the specification.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use berth_storage::Digest;
+
+use super::Shared;
+use super::access::{Access, segment};
+use super::blobs::{is_cached, not_modified};
+use super::body::{self, CollectError};
+use super::error::DistributionError;
+use super::query::Pairs;
+use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
+use crate::auth::{Delete, Pull, Push};
+use crate::oci::error_code::ErrorCode;
+use crate::oci::manifest::Manifest;
+use crate::oci::media_type::MediaType;
+use crate::oci::reference::Reference;
+use crate::oci::tag::Tag;
+use crate::registry::{Precondition, PulledManifest};
+
+/// The tag or digest of the path.
+pub(super) struct PathReference(Reference);
+
+impl FromRequestParts<Shared> for PathReference {
+    type Rejection = DistributionError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
+        let text = segment(parts, "reference").await;
+        let code = if text.contains(':') { ErrorCode::DigestInvalid } else { ErrorCode::ManifestInvalid };
+        text.parse().map(Self).map_err(|error| DistributionError::bad_request(code, error))
+    }
+}
+
+/// The tags that a push by digest names.
+pub(super) struct TagParameters(Vec<Tag>);
+
+impl FromRequestParts<Shared> for TagParameters {
+    type Rejection = DistributionError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
+        let query = Pairs::of_query(parts)?;
+        let tags: Result<Vec<Tag>, _> = query.all("tag").map(str::parse).collect();
+        tags.map(Self).map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
+    }
+}
+
+pub(super) async fn head_manifest(
+    State(http): State<Shared>,
+    access: Access<Pull>,
+    PathReference(reference): PathReference,
+    headers: HeaderMap,
+) -> Result<Response, DistributionError> {
+    let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    if is_cached(&headers, &manifest.row.digest) {
+        return Ok(not_modified(&manifest.row.digest));
+    }
+    Ok((StatusCode::OK, manifest_headers(&manifest, &reference)).into_response())
+}
+
+pub(super) async fn get_manifest(
+    State(http): State<Shared>,
+    access: Access<Pull>,
+    PathReference(reference): PathReference,
+    headers: HeaderMap,
+) -> Result<Response, DistributionError> {
+    let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    if is_cached(&headers, &manifest.row.digest) {
+        return Ok(not_modified(&manifest.row.digest));
+    }
+    let bytes = http.registry.manifest_bytes(&manifest).await?;
+    Ok((StatusCode::OK, manifest_headers(&manifest, &reference), Body::from(bytes)).into_response())
+}
+
+pub(super) async fn put_manifest(
+    State(http): State<Shared>,
+    access: Access<Push>,
+    PathReference(reference): PathReference,
+    TagParameters(tags): TagParameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, DistributionError> {
+    let precondition = precondition(&headers)?;
+    let content_type = content_type(&headers)?;
+    let limit = http.options.manifest_limit_bytes;
+    let bytes = body::collect(body, limit, http.options.body_idle_seconds).await;
+    let bytes = bytes.map_err(|error| not_collected(error, limit))?;
+    let manifest = Manifest::parse(bytes, content_type.as_ref())
+        .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))?;
+    let repository = access.granted.repository();
+    let pushed =
+        http.registry.put_manifest(&access.granted, &reference, tags.clone(), manifest, precondition).await?;
+    let mut answer = HeaderMap::from_iter([
+        (LOCATION, respond::header_value(&respond::manifest_path(repository, &Reference::Digest(pushed.digest)))),
+        (DOCKER_CONTENT_DIGEST, respond::header_value(&pushed.digest.to_string())),
+        (ETAG, respond::etag(&pushed.digest)),
+    ]);
+    if let Some(subject) = pushed.subject {
+        answer.insert(OCI_SUBJECT, respond::header_value(&subject.to_string()));
+    }
+    for tag in &tags {
+        answer.append(OCI_TAG, respond::header_value(tag.as_str()));
+    }
+    Ok((StatusCode::CREATED, answer).into_response())
+}
+
+pub(super) async fn delete_manifest(
+    State(http): State<Shared>,
+    access: Access<Delete>,
+    PathReference(reference): PathReference,
+) -> Result<Response, DistributionError> {
+    http.registry.delete_manifest(&access.granted, &reference).await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}
+
+fn manifest_headers(manifest: &PulledManifest, reference: &Reference) -> HeaderMap {
+    let row = &manifest.row;
+    HeaderMap::from_iter([
+        (CONTENT_TYPE, respond::header_value(row.media_type.as_str())),
+        (CONTENT_LENGTH, row.size_bytes.into()),
+        (ETAG, respond::etag(&row.digest)),
+        (DOCKER_CONTENT_DIGEST, respond::header_value(&row.digest.to_string())),
+        (CACHE_CONTROL, if matches!(reference, Reference::Digest(_)) { FOREVER } else { REVALIDATE }),
+    ])
+}
+
+fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionError> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let text = value.to_str().unwrap_or("?");
+    MediaType::parse_header(text)
+        .map(Some)
+        .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
+}
+
+fn precondition(headers: &HeaderMap) -> Result<Precondition, DistributionError> {
+    let tags = |name: HeaderName| -> Result<Option<Vec<String>>, DistributionError> {
+        let mut tags = Vec::new();
+        for value in headers.get_all(&name) {
+            let text = value.to_str().unwrap_or("?");
+            tags.extend(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
+        }
+        Ok((!tags.is_empty()).then_some(tags))
+    };
+    match (tags(IF_MATCH)?, tags(IF_NONE_MATCH)?) {
+        (None, None) => Ok(Precondition::None),
+        (Some(tags), None) if tags == ["*"] => Ok(Precondition::Exists),
+        (None, Some(tags)) if tags == ["*"] => Ok(Precondition::Absent),
+        (Some(tags), None) => entity_digests(&tags).map(Precondition::Is),
+        (None, Some(tags)) => entity_digests(&tags).map(Precondition::IsNot),
+        (Some(_), Some(_)) => Err(DistributionError::bad_request(
+            ErrorCode::Unsupported,
+            "If-Match and If-None-Match cannot both be given",
+        )),
+    }
+}
+
+fn entity_digests(tags: &[String]) -> Result<Vec<Digest>, DistributionError> {
+    tags.iter()
+        .map(|tag| {
+            tag.trim_matches('"').parse().map_err(|error| {
+                DistributionError::bad_request(
+                    ErrorCode::Unsupported,
+                    format!("the entity tag of a manifest is its digest in quotes: {error}"),
+                )
+            })
+        })
+        .collect()
+}
+
+fn not_collected(error: CollectError, limit_bytes: usize) -> DistributionError {
+    match error {
+        CollectError::TooLarge => DistributionError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorCode::ManifestInvalid,
+            format!("a manifest may have {limit_bytes} bytes"),
+        ),
+        CollectError::Broken(cause) => DistributionError::bad_request(
+            ErrorCode::ManifestInvalid,
+            format!("the body ended before its time: {cause}"),
+        ),
+        CollectError::Idle => DistributionError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorCode::ManifestInvalid,
+            "the manifest did not arrive in time",
+        ),
+    }
+}

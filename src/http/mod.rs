@@ -1,0 +1,75 @@
+//! HTTP: the only place that names axum, headers and status codes. One file per resource.
+//!
+//! A request passes, from outside in: [`track`] (its id, its log line, its metrics), [`fold`] (the repository name
+//! becomes one segment), the route table of its door, [`access`] (who calls, and what that grants), the handler, one
+//! use-case. Handlers hold no rules.
+
+mod access;
+mod api;
+mod blobs;
+mod body;
+mod door;
+mod error;
+pub mod fold;
+mod manifests;
+mod ops;
+mod query;
+mod referrers;
+mod respond;
+mod routes;
+mod tags;
+mod token;
+mod track;
+mod uploads;
+
+use std::sync::Arc;
+
+pub use door::{Door, Peer, PublicUrl};
+pub use routes::{DoorService, ROUTES, RouteRow, service};
+
+use crate::auth::Auth;
+use crate::clock::Clock;
+use crate::metadata::Metadata;
+use crate::registry::Registry;
+use crate::telemetry::Metrics;
+use crate::tenancy::Tenancy;
+
+/// What the doors may take and say.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// How clients reach the public door, if it is not by the address they use.
+    pub public_url: Option<PublicUrl>,
+    /// How nodes reach the pull door.
+    pub pull_url: Option<PublicUrl>,
+    /// Whether the management API has a door of its own.
+    pub api_has_own_door: bool,
+    /// The largest manifest, in bytes.
+    pub manifest_limit_bytes: usize,
+    /// The largest JSON or form body, in bytes.
+    pub json_limit_bytes: usize,
+    /// How long a body may be silent, in seconds.
+    pub body_idle_seconds: u64,
+}
+
+/// What every handler may use.
+pub struct Http {
+    /// The distribution API.
+    pub registry: Registry,
+    /// Accounts, workspaces and keys.
+    pub tenancy: Tenancy,
+    /// Who may do what.
+    pub auth: Auth,
+    /// For readiness and metrics alone.
+    pub metadata: Metadata,
+    /// For readiness alone.
+    pub store: berth_storage::Store,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+    /// The clock.
+    pub clock: Clock,
+    /// Limits and URLs.
+    pub options: HttpOptions,
+}
+
+/// The state of the routers.
+pub type Shared = Arc<Http>;

@@ -1,0 +1,34 @@
+//! The door of the operator: metrics and health.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+
+use super::Shared;
+use super::error::log_cause;
+use crate::telemetry::METRICS_CONTENT_TYPE;
+
+pub(super) async fn metrics(State(http): State<Shared>) -> Response {
+    http.metrics.set_writer_queue_length(i64::try_from(http.metadata.writer_queue_length()).unwrap_or(i64::MAX));
+    http.metrics.set_cache_counts(&http.metadata.memory_counts());
+    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], http.metrics.render()).into_response()
+}
+
+/// The process answers.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The database answers and keeps what it is given, and the storage can be written.
+pub(super) async fn readyz(State(http): State<Shared>) -> Response {
+    if let Err(error) = http.metadata.ready().await {
+        log_cause("not ready: the database", &error);
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: the database\n").into_response();
+    }
+    if let Err(error) = http.store.check_writable().await {
+        log_cause("not ready: the storage", &error);
+        return (StatusCode::SERVICE_UNAVAILABLE, "not ready: the storage\n").into_response();
+    }
+    "ready\n".into_response()
+}

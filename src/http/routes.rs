@@ -1,0 +1,176 @@
+//! The route tables of the doors: what there is, read like the specification's table of endpoints.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use tower::ServiceExt as _;
+use tower::util::MapRequest;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::access::Authenticated;
+use super::door::Door;
+use super::error::DistributionError;
+use super::respond::JSON;
+use super::{Shared, api, blobs, fold, manifests, ops, referrers, tags, token, track, uploads};
+use crate::oci::error_code::ErrorCode;
+
+/// A route of a door, for whoever wants to check that none was forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteRow {
+    /// The method.
+    pub method: String,
+    /// The path as the route table has it.
+    pub path: &'static str,
+}
+
+/// A door's whole service: the name is folded, then the request is routed.
+pub type DoorService = MapRequest<Router, fn(Request) -> Request>;
+
+/// A router that remembers its rows.
+pub(super) struct Routes {
+    router: Router<Shared>,
+    rows: Vec<RouteRow>,
+}
+
+impl Routes {
+    pub(super) fn add<H, T>(mut self, method: &Method, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        let filter = match *method {
+            Method::HEAD => MethodFilter::HEAD,
+            Method::POST => MethodFilter::POST,
+            Method::PUT => MethodFilter::PUT,
+            Method::PATCH => MethodFilter::PATCH,
+            Method::DELETE => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        self.router = self.router.route(path, on(filter, handler));
+        self.rows.push(RouteRow { method: method.to_string(), path });
+        self
+    }
+}
+
+const BASE: &str = "/v2/";
+const CATALOG: &str = "/v2/_catalog";
+const BLOB: &str = "/v2/{name}/blobs/{digest}";
+const UPLOADS: &str = "/v2/{name}/blobs/uploads/";
+const UPLOAD: &str = "/v2/{name}/blobs/uploads/{upload}";
+const MANIFEST: &str = "/v2/{name}/manifests/{reference}";
+const TAGS: &str = "/v2/{name}/tags/list";
+const REFERRERS: &str = "/v2/{name}/referrers/{digest}";
+
+/// What reads: the whole of the pull door, and a part of the public one.
+fn reads(routes: Routes) -> Routes {
+    routes
+        .add(&Method::GET, BASE, base)
+        .add(&Method::HEAD, BASE, base)
+        .add(&Method::GET, CATALOG, tags::catalog)
+        .add(&Method::GET, BLOB, blobs::get_blob)
+        .add(&Method::HEAD, BLOB, blobs::head_blob)
+        .add(&Method::GET, MANIFEST, manifests::get_manifest)
+        .add(&Method::HEAD, MANIFEST, manifests::head_manifest)
+        .add(&Method::GET, TAGS, tags::list_tags)
+        .add(&Method::GET, REFERRERS, referrers::list_referrers)
+}
+
+/// What writes.
+fn writes(routes: Routes) -> Routes {
+    routes
+        .add(&Method::DELETE, BLOB, blobs::delete_blob)
+        .add(&Method::POST, UPLOADS, uploads::post_upload)
+        .add(&Method::GET, UPLOAD, uploads::get_upload)
+        .add(&Method::PATCH, UPLOAD, uploads::patch_upload)
+        .add(&Method::PUT, UPLOAD, uploads::put_upload)
+        .add(&Method::DELETE, UPLOAD, uploads::delete_upload)
+        .add(&Method::PUT, MANIFEST, manifests::put_manifest)
+        .add(&Method::DELETE, MANIFEST, manifests::delete_manifest)
+}
+
+/// Tokens: every door that pulls or pushes gives them, so that a client finds them where it already is.
+fn tokens(routes: Routes) -> Routes {
+    routes
+        .add(&Method::GET, "/token", token::get_token)
+        .add(&Method::POST, "/token", token::post_token)
+        .add(&Method::GET, "/.well-known/jwks.json", token::jwks)
+}
+
+fn table(door: Door, api_has_own_door: bool) -> Routes {
+    let routes = Routes { router: Router::new(), rows: Vec::new() };
+    match door {
+        Door::Public if api_has_own_door => api::credentials(tokens(writes(reads(routes)))),
+        Door::Public => api::everything(tokens(writes(reads(routes)))),
+        Door::Pull => tokens(reads(routes)),
+        Door::Api => api::everything(routes),
+        Door::Ops => routes
+            .add(&Method::GET, "/metrics", ops::metrics)
+            .add(&Method::GET, "/healthz", ops::healthz)
+            .add(&Method::GET, "/readyz", ops::readyz),
+    }
+}
+
+/// Every route of a door.
+#[must_use]
+pub fn rows(door: Door, api_has_own_door: bool) -> Vec<RouteRow> {
+    table(door, api_has_own_door).rows
+}
+
+/// What a door answers with.
+#[must_use]
+pub fn service(http: &Shared, door: Door) -> DoorService {
+    table(door, http.options.api_has_own_door)
+        .router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(http.clone(), track::track))
+        .with_state(http.clone())
+        .map_request(fold::fold as fn(Request) -> Request)
+}
+
+/// end-1: says to whoever has a credential that this is a registry.
+async fn base(_: Authenticated) -> Response {
+    (StatusCode::OK, [(axum::http::header::CONTENT_TYPE, JSON)], "{}").into_response()
+}
+
+async fn not_found(request: Request) -> Response {
+    let path = request.uri().path();
+    if api::owns(path) {
+        return api::no_such_route();
+    }
+    let message = "there is nothing at this path; the distribution API is under /v2/";
+    DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, message).into_response()
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    if api::owns(request.uri().path()) {
+        return api::no_such_method();
+    }
+    DistributionError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::Unsupported,
+        format!("{} is not answered here; the Allow header says what is", request.method()),
+    )
+    .into_response()
+}
+
+/// A panic is a bug of ours: the client gets 500, the log the place.
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let place = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(panic = place, "a handler panicked");
+    DistributionError::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorCode::Unsupported,
+        "something went wrong inside the registry; its log has the cause under the id of this request",
+    )
+    .into_response()
+}

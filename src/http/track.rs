@@ -1,0 +1,126 @@
+//! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use hyper::body::Body as _;
+
+use super::Shared;
+use super::door::{Door, Peer};
+use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
+use crate::oci::repository_name::RepositoryName;
+use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
+
+/// What the inner layers learn about a request, for its log line.
+#[derive(Clone, Default)]
+pub(super) struct Notes(Arc<Mutex<NotesInner>>);
+
+#[derive(Default)]
+struct NotesInner {
+    principal: Option<String>,
+    repository: Option<RepositoryName>,
+}
+
+impl Notes {
+    pub(super) fn principal(&self, actor: &str) {
+        self.change(|notes| notes.principal = Some(actor.to_owned()));
+    }
+
+    pub(super) fn repository(&self, name: &RepositoryName) {
+        self.change(|notes| notes.repository = Some(name.clone()));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut NotesInner)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Gives a request its id, answers it, and says once what became of it.
+pub(super) async fn track(State(http): State<Shared>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId::accept(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
+    let peer = request.extensions().get::<Peer>().copied();
+    let door = peer.map_or(Door::Public, |peer| peer.door);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
+    let method = request.method().clone();
+    let notes = Notes::default();
+    request.extensions_mut().insert(notes.clone());
+    request.extensions_mut().insert(id.clone());
+    let span = tracing::error_span!("request", request_id = id.as_str());
+    let mut response = {
+        use tracing::Instrument as _;
+        next.run(request).instrument(span).await
+    };
+    if route.starts_with("/v2/") {
+        response.headers_mut().insert(API_VERSION, API_VERSION_VALUE);
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    let status = response.status();
+    let duration = started.elapsed();
+    http.metrics.request(door.as_str(), route, method.as_str(), status.as_u16(), duration);
+    let sent_bytes = response.body().size_hint().exact().unwrap_or(0);
+    if method != Method::HEAD {
+        http.metrics.sent(door.as_str(), sent_bytes);
+    }
+    let line = Line { id: &id, door, route, method: &method, status, peer, sent_bytes, notes: &notes };
+    line.write(duration);
+    response
+}
+
+/// One line of the log.
+struct Line<'a> {
+    id: &'a RequestId,
+    door: Door,
+    route: &'a str,
+    method: &'a Method,
+    status: StatusCode,
+    peer: Option<Peer>,
+    sent_bytes: u64,
+    notes: &'a Notes,
+}
+
+impl Line<'_> {
+    /// Reads that went well are for debugging; what changed or refused something is for the operator.
+    fn write(&self, duration: std::time::Duration) {
+        let quiet = self.door == Door::Ops || matches!(*self.method, Method::GET | Method::HEAD);
+        if quiet && !self.status.is_client_error() && !self.status.is_server_error() {
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                self.event(duration, false);
+            }
+        } else {
+            self.event(duration, true);
+        }
+    }
+
+    fn event(&self, duration: std::time::Duration, loud: bool) {
+        let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let repository = notes.repository.as_ref().map(RepositoryName::as_str);
+        let address = self.peer.map(|peer| peer.address.ip().to_string());
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = self.id.as_str(),
+                    door = self.door.as_str(),
+                    method = self.method.as_str(),
+                    route = self.route,
+                    status = self.status.as_u16(),
+                    principal = notes.principal.as_deref(),
+                    repository,
+                    address,
+                    sent_bytes = self.sent_bytes,
+                    duration_ms,
+                    "request answered"
+                )
+            };
+        }
+        if loud { line!(info) } else { line!(debug) }
+    }
+}

@@ -1,0 +1,92 @@
+//! Pulling blobs, and making a blob of one repository a member of another.
+
+use std::ops::Range;
+
+use berth_storage::{Digest, ObjectReader};
+
+use super::{Registry, RegistryError, to_the_end, with_retries};
+use crate::auth::{Granted, Pull, Push};
+use crate::metadata::LinkedBlob;
+use crate::oci::repository_name::RepositoryName;
+
+/// Repositories tried for a mount that names no source.
+const MOUNT_CANDIDATES: u32 = 20;
+
+/// A blob that this caller may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Blob {
+    /// Its address.
+    pub digest: Digest,
+    linked: LinkedBlob,
+}
+
+impl Blob {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.linked.size_bytes
+    }
+}
+
+impl Registry {
+    /// A blob of this repository: by membership, not by knowledge of its digest.
+    pub async fn blob(&self, granted: &Granted<Pull>, digest: &Digest) -> Result<Blob, RegistryError> {
+        let repository = self.repository(granted.repository()).await?;
+        let linked = self.metadata.linked_blob(repository.id, digest).await?;
+        let linked = linked.ok_or(RegistryError::BlobUnknown(*digest))?;
+        Ok(Blob { digest: *digest, linked })
+    }
+
+    /// The bytes of a blob.
+    pub async fn read_blob(&self, blob: &Blob, range: Range<u64>) -> Result<ObjectReader, RegistryError> {
+        Ok(self.store.read(blob.linked.object_key, range).await?)
+    }
+
+    /// Where a mount that names no source may find its blob: repositories of the same workspace that hold it.
+    pub async fn mount_candidates(
+        &self,
+        target: &Granted<Push>,
+        digest: &Digest,
+    ) -> Result<Vec<RepositoryName>, RegistryError> {
+        Ok(self.metadata.repositories_with_blob(target.workspace_id(), digest, MOUNT_CANDIDATES).await?)
+    }
+
+    /// Makes a blob of the source a member of the target. `false` when the source does not have it.
+    pub async fn mount(
+        &self,
+        target: &Granted<Push>,
+        source: &Granted<Pull>,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let Some(from) = self.metadata.repository(source.repository()).await? else { return Ok(false) };
+        if self.metadata.linked_blob(from.id, digest).await?.is_none() {
+            return Ok(false);
+        }
+        let (this, target, source, digest) = (self.clone(), target.clone(), source.clone(), *digest);
+        to_the_end(async move {
+            with_retries(async || this.mount_once(&target, &source, &digest).await).await
+        })
+        .await
+    }
+
+    async fn mount_once(
+        &self,
+        target: &Granted<Push>,
+        source: &Granted<Pull>,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        target.confirm(&mut change, now).await?;
+        source.confirm(&mut change, now).await?;
+        // The source is looked at again inside the change: it may have been deleted since.
+        let Some(from) = change.repository(source.repository()).await? else { return Ok(false) };
+        let into = change.ensure_repository(target.workspace_id(), target.repository(), now).await?;
+        if !change.has_link(from.id, digest).await? {
+            return Ok(false);
+        }
+        change.link(into.id, digest, now).await?;
+        change.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,116 @@
+//! Why a use-case of the distribution API did not do what it was asked. `http` gives each its status and code.
+
+use berth_storage::{Digest, DigestAlgorithm, StoreError};
+
+use crate::auth::Refusal;
+use crate::metadata::MetadataError;
+use crate::oci::manifest::ManifestError;
+use crate::oci::reference::Reference;
+use crate::oci::repository_name::RepositoryName;
+use crate::oci::upload_id::UploadId;
+
+/// An error of the distribution API. The texts are for the person who reads the client's output.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// No such repository.
+    #[error("repository {0} is not known: it begins with its first push")]
+    NameUnknown(RepositoryName),
+    /// No such blob in this repository.
+    #[error("blob {0} is not in this repository")]
+    BlobUnknown(Digest),
+    /// No such manifest in this repository.
+    #[error("manifest {0} is not in this repository")]
+    ManifestUnknown(Reference),
+    /// The manifest is not one.
+    #[error(transparent)]
+    ManifestInvalid(#[from] ManifestError),
+    /// The manifest needs blobs that the repository does not have.
+    #[error("the manifest needs blobs that are not in this repository: push or mount them first")]
+    ManifestBlobUnknown(Vec<Digest>),
+    /// The content does not have the digest that it was pushed under.
+    #[error("the content has the digest {actual}, not {expected}")]
+    DigestMismatch {
+        /// What the client said.
+        expected: Digest,
+        /// What the bytes say.
+        actual: Digest,
+    },
+    /// The session hashed with one algorithm and was completed with another, and the blob is too large to read again.
+    #[error(
+        "the upload was hashed with {hashed} and is too large to be hashed again: \
+         begin it with the parameter digest-algorithm={wanted}"
+    )]
+    AlgorithmUnannounced {
+        /// What the session used.
+        hashed: DigestAlgorithm,
+        /// What the digest of the PUT needs.
+        wanted: DigestAlgorithm,
+    },
+    /// No such session here.
+    #[error("upload {0} is not known in this repository: begin a new one with POST")]
+    UploadUnknown(UploadId),
+    /// Another request took the session.
+    #[error("another request has taken over this upload; GET the upload for the offset to continue from")]
+    UploadSuperseded,
+    /// The chunk does not begin where the last one ended.
+    #[error("the chunk begins at byte {start}, but the upload is at byte {offset}: send the chunk that begins there")]
+    OutOfOrder {
+        /// The session.
+        id: UploadId,
+        /// Where the chunk begins.
+        start: u64,
+        /// Where it should begin.
+        offset: u64,
+    },
+    /// The body is not as long as was announced.
+    #[error("the body has {received} bytes, but {announced} were announced")]
+    SizeMismatch {
+        /// By `Content-Range` or `Content-Length`.
+        announced: u64,
+        /// What arrived.
+        received: u64,
+    },
+    /// The client went away, or its body made no sense.
+    #[error("the body ended before its time: {0}")]
+    BodyBroken(String),
+    /// The client sent nothing for too long.
+    #[error("no byte of the body arrived for {0} seconds")]
+    BodyIdle(u64),
+    /// The workspace has too many open sessions.
+    #[error("this workspace has {0} open uploads, which is the limit: finish or cancel some")]
+    TooManyUploads(u64),
+    /// Too many tags in one push.
+    #[error("{given} tags in one push are more than {limit}")]
+    TooManyTags {
+        /// How many were given.
+        given: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Tag parameters belong to pushes by digest.
+    #[error("tag parameters need a digest in the path: PUT /v2/<name>/manifests/<digest>?tag=…")]
+    TagsWithoutDigest,
+    /// `If-Match` or `If-None-Match` did not hold.
+    #[error("the precondition does not hold: {0}")]
+    PreconditionFailed(String),
+    /// Something still needs what was to be deleted.
+    #[error("{what} cannot be deleted: {holders}")]
+    InUse {
+        /// What was to be deleted.
+        what: String,
+        /// Who needs it, in words.
+        holders: String,
+    },
+    /// Rights that were good when the request began are not any more.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The storage said no.
+    #[error(transparent)]
+    Storage(#[from] StoreError),
+    /// The database said no.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A task of ours broke.
+    #[error("a task ended unexpectedly")]
+    Broken(#[source] tokio::task::JoinError),
+}

@@ -1,0 +1,221 @@
+//! Pushing and pulling manifests.
+
+use berth_storage::{Digest, DigestAlgorithm};
+use bytes::Bytes;
+
+use super::{Registry, RegistryError, to_the_end, with_retries};
+use crate::auth::{Granted, Pull, Push};
+use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
+use crate::oci::manifest::{Manifest, ManifestKind};
+use crate::oci::reference::Reference;
+use crate::oci::tag::Tag;
+
+/// What must hold for a manifest push to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// Nothing.
+    None,
+    /// `If-Match: *`: the reference exists.
+    Exists,
+    /// `If-Match: "<digest>", …`: the reference is one of these.
+    Is(Vec<Digest>),
+    /// `If-None-Match: *`: the reference does not exist.
+    Absent,
+    /// `If-None-Match: "<digest>", …`: the reference is none of these.
+    IsNot(Vec<Digest>),
+}
+
+impl Precondition {
+    fn check(&self, current: Option<Digest>) -> Result<(), RegistryError> {
+        let holds = match self {
+            Self::None => true,
+            Self::Exists => current.is_some(),
+            Self::Is(digests) => current.is_some_and(|current| digests.contains(&current)),
+            Self::Absent => current.is_none(),
+            Self::IsNot(digests) => !current.is_some_and(|current| digests.contains(&current)),
+        };
+        if holds {
+            return Ok(());
+        }
+        Err(RegistryError::PreconditionFailed(match current {
+            Some(digest) => format!("the reference is {digest}"),
+            None => String::from("the reference does not exist"),
+        }))
+    }
+}
+
+/// A manifest that this caller may read; its bytes are asked for apart.
+#[derive(Clone, Debug)]
+pub struct PulledManifest {
+    /// What a HEAD needs.
+    pub row: ManifestRow,
+}
+
+/// A manifest that was stored.
+#[derive(Clone, Debug)]
+pub struct PushedManifest {
+    /// Its address.
+    pub digest: Digest,
+    /// What it refers to, if it does.
+    pub subject: Option<Digest>,
+}
+
+impl Registry {
+    /// The manifest that a tag or digest names.
+    pub async fn manifest(
+        &self,
+        granted: &Granted<Pull>,
+        reference: &Reference,
+    ) -> Result<PulledManifest, RegistryError> {
+        let repository = self.repository(granted.repository()).await?;
+        let unknown = || RegistryError::ManifestUnknown(reference.clone());
+        let digest = match reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => self.metadata.tag(repository.id, tag).await?.ok_or_else(unknown)?,
+        };
+        let row = self.metadata.manifest(repository.id, &digest).await?.ok_or_else(unknown)?;
+        Ok(PulledManifest { row })
+    }
+
+    /// The exact bytes of a manifest.
+    pub async fn manifest_bytes(&self, manifest: &PulledManifest) -> Result<Bytes, RegistryError> {
+        let digest = manifest.row.digest;
+        let bytes = self.metadata.manifest_bytes(&digest).await?;
+        bytes.ok_or(RegistryError::ManifestUnknown(Reference::Digest(digest)))
+    }
+
+    /// Stores a manifest under its digest, and points the tag of the reference and `tags` at it.
+    pub async fn put_manifest(
+        &self,
+        granted: &Granted<Push>,
+        reference: &Reference,
+        tags: Vec<Tag>,
+        manifest: Manifest,
+        precondition: Precondition,
+    ) -> Result<PushedManifest, RegistryError> {
+        let digest = self.check_push(reference, &tags, &manifest)?;
+        let tags = match reference {
+            Reference::Tag(tag) => vec![tag.clone()],
+            Reference::Digest(_) => tags,
+        };
+        let subject = manifest.subject().map(|subject| subject.digest);
+        let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
+        to_the_end(async move {
+            let push = PendingManifest { digest, reference, tags, manifest, precondition };
+            with_retries(async || this.put_manifest_once(&granted, &push).await).await
+        })
+        .await?;
+        Ok(PushedManifest { digest, subject })
+    }
+
+    fn check_push(
+        &self,
+        reference: &Reference,
+        tags: &[Tag],
+        manifest: &Manifest,
+    ) -> Result<Digest, RegistryError> {
+        let limit = self.limits.tag_parameters;
+        if tags.len() > limit {
+            return Err(RegistryError::TooManyTags { given: tags.len(), limit });
+        }
+        match reference {
+            Reference::Tag(_) if !tags.is_empty() => Err(RegistryError::TagsWithoutDigest),
+            Reference::Tag(_) => Ok(Digest::of(DigestAlgorithm::Sha256, manifest.bytes())),
+            Reference::Digest(expected) => {
+                let actual = Digest::of(expected.algorithm(), manifest.bytes());
+                if actual == *expected {
+                    Ok(actual)
+                } else {
+                    Err(RegistryError::DigestMismatch { expected: *expected, actual })
+                }
+            }
+        }
+    }
+
+    async fn put_manifest_once(
+        &self,
+        granted: &Granted<Push>,
+        push: &PendingManifest,
+    ) -> Result<(), RegistryError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        granted.confirm(&mut change, now).await?;
+        let repository = change.ensure_repository(granted.workspace_id(), granted.repository(), now).await?;
+        let current = match &push.reference {
+            Reference::Tag(tag) => change.tag(repository.id, tag).await?,
+            Reference::Digest(digest) => change.manifest(repository.id, digest).await?.map(|row| row.digest),
+        };
+        push.precondition.check(current)?;
+        let needs = needs(&mut change, &repository, &push.manifest).await?;
+        change
+            .put_manifest(&NewManifest {
+                repository: repository.id,
+                digest: push.digest,
+                media_type: push.manifest.media_type(),
+                bytes: push.manifest.bytes(),
+                subject: push.manifest.subject().map(|subject| {
+                    let descriptor = push.manifest.referrer_descriptor(&push.digest).to_string();
+                    (subject.digest, push.manifest.artifact_type(), descriptor)
+                }),
+                blobs: &needs.blobs,
+                children: &needs.children,
+                actor: granted.actor(),
+                now,
+            })
+            .await?;
+        for tag in &push.tags {
+            let tag_change = TagChange { repository: repository.id, tag, actor: granted.actor(), now };
+            change.put_tag(&tag_change, &push.digest).await?;
+        }
+        change.become_image(&repository, now).await?;
+        Ok(change.commit().await?)
+    }
+}
+
+/// A manifest on its way into the database.
+struct PendingManifest {
+    digest: Digest,
+    reference: Reference,
+    tags: Vec<Tag>,
+    manifest: Manifest,
+    precondition: Precondition,
+}
+
+/// What a manifest holds on to in its repository.
+struct Needs {
+    blobs: Vec<Digest>,
+    children: Vec<Digest>,
+}
+
+/// Checks the references of a manifest for membership.
+///
+/// An image needs its config and its layers, but those that may stay elsewhere. An index may be sparse: a descriptor is
+/// a child whether or not its manifest is here yet; one that names a blob of the repository (as old build caches do)
+/// needs that blob.
+async fn needs(
+    change: &mut Transaction,
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Needs, RegistryError> {
+    match manifest.kind() {
+        ManifestKind::Image => {
+            let named: Vec<Digest> = manifest.blobs().collect();
+            let members = change.need_links(repository.id, &named).await?;
+            let missing: Vec<Digest> =
+                manifest.required_blobs().filter(|digest| !members.contains(digest)).collect();
+            if missing.is_empty() {
+                Ok(Needs { blobs: members, children: Vec::new() })
+            } else {
+                Err(RegistryError::ManifestBlobUnknown(missing))
+            }
+        }
+        ManifestKind::Index => {
+            let named: Vec<Digest> = manifest.children().map(|child| child.digest).collect();
+            let present = change.present_manifests(repository.id, &named).await?;
+            let absent: Vec<Digest> = named.iter().filter(|digest| !present.contains(digest)).copied().collect();
+            let blobs = if absent.is_empty() { Vec::new() } else { change.need_links(repository.id, &absent).await? };
+            let children = named.into_iter().filter(|digest| !blobs.contains(digest)).collect();
+            Ok(Needs { blobs, children })
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The use-cases of the distribution API: what a push, a pull and a delete mean.
+//!
+//! Each takes a [`Granted`](crate::auth::Granted) in place of a repository name, so that a forgotten check does not
+//! compile. Nothing here knows HTTP; the rows are `metadata`'s, the bytes `berth_storage`'s.
+
+mod blobs;
+mod deletions;
+mod error;
+mod manifests;
+mod referrers;
+mod tags;
+mod uploads;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use berth_storage::Store;
+
+pub use blobs::Blob;
+pub use error::RegistryError;
+pub use manifests::{Precondition, PulledManifest, PushedManifest};
+pub use referrers::Referrers;
+pub use tags::Listing;
+pub use uploads::{Chunk, ChunkError, Completion};
+
+use crate::clock::Clock;
+use crate::metadata::{Metadata, MetadataError, Repository};
+use crate::oci::repository_name::RepositoryName;
+
+/// How often a change is tried when another one got in its way.
+const ATTEMPTS: u32 = 4;
+
+/// What the use-cases may take and keep.
+#[derive(Clone, Debug)]
+pub struct RegistryLimits {
+    /// Open upload sessions of one workspace.
+    pub open_uploads_per_workspace: u64,
+    /// A blob that is pushed under another algorithm than its session began with is read once more up to this size.
+    pub rehash_bytes: u64,
+    /// Tag parameters of one manifest push.
+    pub tag_parameters: usize,
+    /// How long a deletion can be undone, in milliseconds.
+    pub undo_window_ms: i64,
+}
+
+/// The distribution API's use-cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    metadata: Metadata,
+    store: Store,
+    clock: Clock,
+    limits: Arc<RegistryLimits>,
+}
+
+impl Registry {
+    /// Puts the use-cases on top of a database and a store.
+    #[must_use]
+    pub fn new(metadata: Metadata, store: Store, clock: Clock, limits: RegistryLimits) -> Self {
+        Self { metadata, store, clock, limits: Arc::new(limits) }
+    }
+
+    /// The repository, or the error that says that there is none.
+    async fn repository(&self, name: &RepositoryName) -> Result<Repository, RegistryError> {
+        self.metadata.repository(name).await?.ok_or_else(|| RegistryError::NameUnknown(name.clone()))
+    }
+}
+
+/// Runs a change to its end even if the request that asked for it goes away in the middle.
+async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
+) -> Result<T, RegistryError> {
+    match tokio::spawn(change).await {
+        Ok(result) => result,
+        Err(panic) => Err(RegistryError::Broken(panic)),
+    }
+}
+
+/// Tries a change again while others get in its way.
+async fn with_retries<T>(attempt: impl AsyncFn() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
+    for _ in 1..ATTEMPTS {
+        match attempt().await {
+            Err(RegistryError::Metadata(error)) if error.is_conflict() => {}
+            done => return done,
+        }
+    }
+    match attempt().await {
+        Err(RegistryError::Metadata(MetadataError::Conflict(cause))) => {
+            Err(RegistryError::Metadata(MetadataError::Unavailable(cause)))
+        }
+        done => done,
+    }
+}

@@ -1,0 +1,52 @@
+//! Listing tags and repositories.
+
+use super::{Registry, RegistryError};
+use crate::auth::{Granted, GrantedCatalog, Pull};
+use crate::oci::repository_name::RepositoryName;
+use crate::oci::tag::Tag;
+
+/// One page of a list, and whether more is left.
+#[derive(Clone, Debug)]
+pub struct Listing<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether the list goes on after them.
+    pub more: bool,
+}
+
+impl<T> Listing<T> {
+    /// Of `limit + 1` items asked for, the last one only says that there are more.
+    fn cut(mut items: Vec<T>, limit: u32) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        Self { items, more }
+    }
+}
+
+impl Registry {
+    /// Tags in bytewise order, after `last`.
+    pub async fn tags(
+        &self,
+        granted: &Granted<Pull>,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listing<Tag>, RegistryError> {
+        let repository = self.repository(granted.repository()).await?;
+        if !repository.is_image {
+            return Err(RegistryError::NameUnknown(granted.repository().clone()));
+        }
+        let tags = self.metadata.tags(repository.id, last.unwrap_or(""), limit + 1).await?;
+        Ok(Listing::cut(tags, limit))
+    }
+
+    /// Images that the caller may list, in bytewise order, after `last`.
+    pub async fn catalog(
+        &self,
+        granted: &GrantedCatalog,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listing<RepositoryName>, RegistryError> {
+        let names = self.metadata.image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1).await?;
+        Ok(Listing::cut(names, limit))
+    }
+}
