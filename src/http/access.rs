@@ -9,8 +9,8 @@ use super::error::DistributionError;
 use super::fold::unfold_name;
 use super::track::Notes;
 use crate::auth::{Caller, Granted, GrantedCatalog, Permission, Pull, Refusal};
-use crate::oci::error_code::ErrorCode;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::ErrorCode;
+use crate::oci::RepositoryName;
 
 /// The right to do `P` in the repository of the path, and who has it.
 pub(super) struct Access<P: Permission> {

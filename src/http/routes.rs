@@ -16,7 +16,7 @@ use super::door::Door;
 use super::error::DistributionError;
 use super::respond::JSON;
 use super::{Shared, api, blobs, fold, manifests, ops, referrers, tags, token, track, uploads};
-use crate::oci::error_code::ErrorCode;
+use crate::oci::ErrorCode;
 
 /// A route of a door, for whoever wants to check that none was forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

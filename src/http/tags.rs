@@ -13,8 +13,8 @@ use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, JSON};
 use crate::auth::Pull;
-use crate::oci::error_code::ErrorCode;
-use crate::oci::page::Page;
+use crate::oci::ErrorCode;
+use crate::oci::Page;
 
 /// The page that a list is asked for.
 pub(super) struct PageQuery(Page);

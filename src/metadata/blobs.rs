@@ -9,7 +9,7 @@ use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// Where the bytes of a linked blob are.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
-use crate::oci::media_type::MediaType;
+use crate::oci::MediaType;
 
 /// What a HEAD needs to know of a manifest.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //! COMMIT whose outcome is unknown can leave an old value behind.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,8 @@ use super::blobs::LinkedBlob;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
 use super::workspaces::Workspace;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::tag::Tag;
+use crate::oci::RepositoryName;
+use crate::oci::Tag;
 
 /// Locks of a table: more than the threads that fill it.
 const SHARDS: usize = 64;
@@ -36,7 +36,7 @@ pub enum Mark {
     /// Whether a manifest is there.
     Manifest(RepositoryId, Digest),
     /// Anything about a workspace.
-    Workspace(Workspace),
+    Workspace(Arc<Workspace>),
     /// An API key: its id and its hash.
     ApiKey(String, String),
     /// A credential was revoked.
@@ -156,10 +156,10 @@ pub(super) struct Memory {
     pub(super) tags: Table<(RepositoryId, Tag), Digest>,
     pub(super) links: Table<(RepositoryId, Digest), LinkedBlob>,
     pub(super) manifests: Table<(RepositoryId, Digest), ManifestRow>,
-    pub(super) workspaces_by_id: Table<String, Workspace>,
-    pub(super) workspaces_by_prefix: Table<String, Workspace>,
-    pub(super) api_keys_by_id: Table<String, ApiKey>,
-    pub(super) api_keys_by_hash: Table<String, ApiKey>,
+    pub(super) workspaces_by_id: Table<String, Arc<Workspace>>,
+    pub(super) workspaces_by_prefix: Table<String, Arc<Workspace>>,
+    pub(super) api_keys_by_id: Table<String, Arc<ApiKey>>,
+    pub(super) api_keys_by_hash: Table<String, Arc<ApiKey>>,
     pub(super) revoked_credentials: Table<String, bool>,
 }
 

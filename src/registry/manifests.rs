@@ -6,9 +6,9 @@ use bytes::Bytes;
 use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
-use crate::oci::manifest::{Manifest, ManifestKind};
-use crate::oci::reference::Reference;
-use crate::oci::tag::Tag;
+use crate::oci::{Manifest, ManifestKind};
+use crate::oci::Reference;
+use crate::oci::Tag;
 
 /// What must hold for a manifest push to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub use uploads::{Chunk, ChunkError, Completion};
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// How often a change is tried when another one got in its way.
 const ATTEMPTS: u32 = 4;

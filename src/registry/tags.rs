@@ -2,8 +2,8 @@
 
 use super::{Registry, RegistryError};
 use crate::auth::{Granted, GrantedCatalog, Pull};
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::tag::Tag;
+use crate::oci::RepositoryName;
+use crate::oci::Tag;
 
 /// One page of a list, and whether more is left.
 #[derive(Clone, Debug)]
