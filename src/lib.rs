@@ -3,3 +3,4 @@
 //! ARCHITECTURE.md has the map.
 
 pub mod clock;
+pub mod oci;
