@@ -1,0 +1,3 @@
+//! The doors: the only module that names axum, headers and status codes.
+
+pub mod fold;
