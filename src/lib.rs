@@ -3,3 +3,5 @@
 //! ARCHITECTURE.md has the map.
 
 pub mod clock;
+pub mod config;
+pub mod telemetry;
