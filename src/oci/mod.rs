@@ -16,6 +16,7 @@ mod reference;
 mod repository_name;
 mod request_range;
 mod tag;
+mod upload_id;
 
 pub use accept::accepts;
 pub use content_range::{ContentRange, ContentRangeError};
@@ -30,3 +31,4 @@ pub use reference::{Reference, ReferenceError};
 pub use repository_name::{ImageName, NameError, RepositoryName};
 pub use request_range::{RequestRange, Resolved};
 pub use tag::{Tag, TagError};
+pub use upload_id::{UploadId, UploadIdError};
