@@ -6,7 +6,6 @@ use axum::http::request::Parts;
 
 use super::Shared;
 use super::error::DistributionError;
-use super::fold::unfold_name;
 use super::track::Notes;
 use crate::auth::{Caller, Granted, GrantedCatalog, Permission, Pull, Refusal};
 use crate::oci::ErrorCode;
@@ -72,8 +71,8 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
-        let folded = segment(parts, "name").await;
-        let name: RepositoryName = unfold_name(&folded)
+        let name: RepositoryName = segment(parts, "name")
+            .await
             .parse()
             .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
         if let Some(notes) = parts.extensions.get::<Notes>() {
