@@ -330,14 +330,12 @@ impl Metrics {
         self.auth_failures.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a look-up in a cache.
-    pub fn cache_lookup(&self, cache: &'static str, hit: bool) {
-        let counters = if hit {
-            &self.cache_hits
-        } else {
-            &self.cache_misses
-        };
-        counters.with_label_values(&[cache]).inc();
+    /// Sets how many look-ups in a cache memory has answered since the start, and how many it could not.
+    pub fn set_cache_lookups(&self, cache: &'static str, hits: u64, misses: u64) {
+        for (counters, total) in [(&self.cache_hits, hits), (&self.cache_misses, misses)] {
+            let counter = counters.with_label_values(&[cache]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
     }
 
     /// Notes how long a database operation took.
@@ -417,8 +415,7 @@ mod tests {
         metrics.connection_closed("ops");
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
-        metrics.cache_lookup("tags", true);
-        metrics.cache_lookup("tags", false);
+        metrics.set_cache_lookups("tags", 1, 1);
         metrics.database_operation("read", Duration::from_micros(200));
         metrics.set_writer_queue_length(3);
         metrics.storage_operation("commit", Duration::from_secs(1));

@@ -46,10 +46,9 @@ pub(super) async fn catalog(
     CatalogAccess(granted): CatalogAccess,
     PageQuery(page): PageQuery,
 ) -> Result<Response, DistributionError> {
-    let names = http.registry.catalog(&granted, page.last(), page.limit()).await?;
-    let next = names.more.then(|| names.items.last().map(|name| name.as_str().to_owned())).flatten();
-    let link = next.map(|last| link("/v2/_catalog", page.limit(), &last));
-    Ok(listed(link, &json!({"repositories": names.items})))
+    let listing = http.registry.catalog(&granted, page.last(), page.limit()).await?;
+    let link = listing.next.map(|last| link("/v2/_catalog", page.limit(), last.as_str()));
+    Ok(listed(link, &json!({"repositories": listing.names})))
 }
 
 fn link(path: &str, limit: u32, last: &str) -> String {

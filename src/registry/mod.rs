@@ -20,8 +20,8 @@ pub use blobs::Blob;
 pub use error::RegistryError;
 pub use manifests::{Precondition, PulledManifest, PushedManifest};
 pub use referrers::Referrers;
-pub use tags::Listing;
-pub use uploads::{Chunk, ChunkError, Completion};
+pub use tags::{CatalogPage, Listing};
+pub use uploads::{Body, Chunk, ChunkError, Completion};
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};

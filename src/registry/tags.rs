@@ -14,6 +14,15 @@ pub struct Listing<T> {
     pub more: bool,
 }
 
+/// One page of the catalogue.
+#[derive(Clone, Debug)]
+pub struct CatalogPage {
+    /// The images that the caller may pull.
+    pub names: Vec<RepositoryName>,
+    /// After which name the next page begins, if there is one.
+    pub next: Option<RepositoryName>,
+}
+
 impl<T> Listing<T> {
     /// Of `limit + 1` items asked for, the last one only says that there are more.
     fn cut(mut items: Vec<T>, limit: u32) -> Self {
@@ -45,8 +54,12 @@ impl Registry {
         granted: &GrantedCatalog,
         last: Option<&str>,
         limit: u32,
-    ) -> Result<Listing<RepositoryName>, RegistryError> {
+    ) -> Result<CatalogPage, RegistryError> {
         let names = self.metadata.image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1).await?;
-        Ok(Listing::cut(names, limit))
+        let mut page = Listing::cut(names, limit);
+        let next = page.more.then(|| page.items.last().cloned()).flatten();
+        // A narrowed key sees less than a page may hold; the next page begins where this one was cut all the same.
+        page.items.retain(|name| granted.shows(name));
+        Ok(CatalogPage { names: page.items, next })
     }
 }
