@@ -2,4 +2,15 @@
 //!
 //! ARCHITECTURE.md has the map.
 
+pub mod app;
+pub mod auth;
 pub mod clock;
+pub mod collect;
+pub mod config;
+pub mod http;
+pub mod metadata;
+pub mod oci;
+pub mod registry;
+pub mod server;
+pub mod telemetry;
+pub mod tenancy;

@@ -1,2 +1,7 @@
-//! The `berth` command.
-fn main() {}
+//! The `berth` command: the server, and the client of its management API.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -84,9 +84,7 @@ impl Collector {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         change.doom_abandoned_objects(false, now).await?;
-        change.purge_revocations(now).await?;
         change.commit().await?;
-        self.metadata.flush_last_used().await?;
         self.delete_objects().await
     }
 

@@ -1,16 +1,16 @@
 //! Who calls, and what that grants: the extractors that stand between a route and a use-case.
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::Shared;
 use super::error::DistributionError;
-use super::fold::unfold_name;
 use super::track::Notes;
-use crate::auth::{Caller, Granted, GrantedCatalog, Permission, Pull, Refusal};
-use crate::oci::error_code::ErrorCode;
-use crate::oci::repository_name::RepositoryName;
+use crate::auth::{Caller, Granted, GrantedCatalog, Permission, Pull, Refusal, single_header};
+use crate::oci::ErrorCode;
+use crate::oci::RepositoryName;
 
 /// The right to do `P` in the repository of the path, and who has it.
 pub(super) struct Access<P: Permission> {
@@ -32,14 +32,11 @@ pub(super) async fn segment(parts: &mut Parts, name: &str) -> String {
     params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
 }
 
-fn authorization(parts: &Parts) -> Result<Option<&str>, DistributionError> {
-    let malformed = |message: &str| DistributionError::bad_request(ErrorCode::Unauthorized, message);
-    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(malformed("there is more than one Authorization header: send one"));
-    }
-    value.to_str().map(Some).map_err(|_| malformed("the Authorization header has characters that are not ASCII"))
+fn authorization<'a>(parts: &'a Parts, http: &Shared) -> Result<Option<&'a str>, DistributionError> {
+    single_header(parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)).map_err(|error| {
+        let refusal = Refusal::Challenge { error: None, scope: String::new(), message: error.to_string() };
+        refused(refusal, parts, http)
+    })
 }
 
 /// Where tokens for this door come from.
@@ -59,7 +56,7 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
 }
 
 async fn caller(parts: &mut Parts, http: &Shared) -> Result<Caller, DistributionError> {
-    let header = authorization(parts)?;
+    let header = authorization(parts, http)?;
     let caller = http.auth.authenticate_registry(header).await;
     let caller = caller.map_err(|refusal| refused(refusal, parts, http))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
@@ -72,8 +69,8 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
-        let folded = segment(parts, "name").await;
-        let name: RepositoryName = unfold_name(&folded)
+        let name: RepositoryName = segment(parts, "name")
+            .await
             .parse()
             .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
         if let Some(notes) = parts.extensions.get::<Notes>() {

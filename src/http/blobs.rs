@@ -15,8 +15,8 @@ use super::access::{Access, segment};
 use super::error::DistributionError;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCTET_STREAM};
 use crate::auth::{Delete, Pull};
-use crate::oci::error_code::ErrorCode;
-use crate::oci::request_range::{RequestRange, Resolved};
+use crate::oci::ErrorCode;
+use crate::oci::{RequestRange, Resolved};
 use crate::registry::Blob;
 
 /// The digest of the path.

@@ -96,12 +96,17 @@ impl Http {
         if let Some(url) = self.options.url_of(door) {
             return Some(url.clone());
         }
+        Self::asked_host(parts).map(|host| PublicUrl::new(false, &host))
+    }
+
+    /// The host and port that the client says it talks to, if they could be some.
+    pub(super) fn asked_host(parts: &Parts) -> Option<String> {
         // HTTP/2 carries the authority in the URI.
         let host = match parts.uri.authority() {
             Some(authority) => authority.as_str(),
             None => parts.headers.get(HOST)?.to_str().ok()?,
         };
-        is_host(host).then(|| PublicUrl::new(false, host))
+        is_host(host).then(|| host.to_owned())
     }
 }
 

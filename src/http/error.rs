@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::respond::{self, JSON};
 use crate::auth::Refusal;
 use crate::metadata::MetadataError;
-use crate::oci::error_code::ErrorCode;
+use crate::oci::ErrorCode;
 use crate::registry::RegistryError;
 
 /// When a client may try again after 503, in seconds.

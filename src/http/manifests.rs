@@ -18,11 +18,11 @@ use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
 use crate::auth::{Delete, Pull, Push};
-use crate::oci::error_code::ErrorCode;
-use crate::oci::manifest::Manifest;
-use crate::oci::media_type::MediaType;
-use crate::oci::reference::Reference;
-use crate::oci::tag::Tag;
+use crate::oci::ErrorCode;
+use crate::oci::Manifest;
+use crate::oci::MediaType;
+use crate::oci::Reference;
+use crate::oci::Tag;
 use crate::registry::{Precondition, PulledManifest};
 
 /// The tag or digest of the path.

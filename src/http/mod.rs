@@ -25,7 +25,7 @@ mod uploads;
 use std::sync::Arc;
 
 pub use door::{Door, Peer, PublicUrl};
-pub use routes::{DoorService, ROUTES, RouteRow, service};
+pub use routes::{DoorService, RouteRow, rows, service};
 
 use crate::auth::Auth;
 use crate::clock::Clock;

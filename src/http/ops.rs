@@ -11,7 +11,9 @@ use crate::telemetry::METRICS_CONTENT_TYPE;
 
 pub(super) async fn metrics(State(http): State<Shared>) -> Response {
     http.metrics.set_writer_queue_length(i64::try_from(http.metadata.writer_queue_length()).unwrap_or(i64::MAX));
-    http.metrics.set_cache_counts(&http.metadata.memory_counts());
+    for count in http.metadata.memory_counts() {
+        http.metrics.set_cache_lookups(count.table, count.hits, count.misses);
+    }
     ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], http.metrics.render()).into_response()
 }
 

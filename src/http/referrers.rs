@@ -14,8 +14,8 @@ use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, OCI_FILTERS_APPLIED};
 use crate::auth::Pull;
-use crate::oci::error_code::ErrorCode;
-use crate::oci::media_type::{MediaType, OCI_INDEX};
+use crate::oci::ErrorCode;
+use crate::oci::{MediaType, OCI_INDEX};
 
 /// The filter, and where the page begins.
 pub(super) struct ReferrersQuery {

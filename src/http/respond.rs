@@ -3,9 +3,9 @@
 use axum::http::{HeaderName, HeaderValue};
 use berth_storage::Digest;
 
-use crate::oci::reference::Reference;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::upload_id::UploadId;
+use crate::oci::Reference;
+use crate::oci::RepositoryName;
+use crate::oci::UploadId;
 
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");

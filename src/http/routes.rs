@@ -1,13 +1,13 @@
 //! The route tables of the doors: what there is, read like the specification's table of endpoints.
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
-use tower::ServiceExt as _;
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -16,7 +16,7 @@ use super::door::Door;
 use super::error::DistributionError;
 use super::respond::JSON;
 use super::{Shared, api, blobs, fold, manifests, ops, referrers, tags, token, track, uploads};
-use crate::oci::error_code::ErrorCode;
+use crate::oci::ErrorCode;
 
 /// A route of a door, for whoever wants to check that none was forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ pub struct RouteRow {
 }
 
 /// A door's whole service: the name is folded, then the request is routed.
-pub type DoorService = MapRequest<Router, fn(Request) -> Request>;
+pub type DoorService = MapRequest<Router, fold::Fold<Body>>;
 
 /// A router that remembers its rows.
 pub(super) struct Routes {
@@ -60,6 +60,8 @@ const BASE: &str = "/v2/";
 const CATALOG: &str = "/v2/_catalog";
 const BLOB: &str = "/v2/{name}/blobs/{digest}";
 const UPLOADS: &str = "/v2/{name}/blobs/uploads/";
+/// Without the slash it can only mean the same: some clients leave it out.
+const UPLOADS_BARE: &str = "/v2/{name}/blobs/uploads";
 const UPLOAD: &str = "/v2/{name}/blobs/uploads/{upload}";
 const MANIFEST: &str = "/v2/{name}/manifests/{reference}";
 const TAGS: &str = "/v2/{name}/tags/list";
@@ -84,6 +86,7 @@ fn writes(routes: Routes) -> Routes {
     routes
         .add(&Method::DELETE, BLOB, blobs::delete_blob)
         .add(&Method::POST, UPLOADS, uploads::post_upload)
+        .add(&Method::POST, UPLOADS_BARE, uploads::post_upload)
         .add(&Method::GET, UPLOAD, uploads::get_upload)
         .add(&Method::PATCH, UPLOAD, uploads::patch_upload)
         .add(&Method::PUT, UPLOAD, uploads::put_upload)
@@ -123,14 +126,14 @@ pub fn rows(door: Door, api_has_own_door: bool) -> Vec<RouteRow> {
 /// What a door answers with.
 #[must_use]
 pub fn service(http: &Shared, door: Door) -> DoorService {
-    table(door, http.options.api_has_own_door)
+    let router = table(door, http.options.api_has_own_door)
         .router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(http.clone(), track::track))
-        .with_state(http.clone())
-        .map_request(fold::fold as fn(Request) -> Request)
+        .with_state(http.clone());
+    fold::fold_names(router)
 }
 
 /// end-1: says to whoever has a credential that this is a registry.

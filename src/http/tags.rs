@@ -13,8 +13,8 @@ use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, JSON};
 use crate::auth::Pull;
-use crate::oci::error_code::ErrorCode;
-use crate::oci::page::Page;
+use crate::oci::ErrorCode;
+use crate::oci::Page;
 
 /// The page that a list is asked for.
 pub(super) struct PageQuery(Page);
@@ -46,10 +46,9 @@ pub(super) async fn catalog(
     CatalogAccess(granted): CatalogAccess,
     PageQuery(page): PageQuery,
 ) -> Result<Response, DistributionError> {
-    let names = http.registry.catalog(&granted, page.last(), page.limit()).await?;
-    let next = names.more.then(|| names.items.last().map(|name| name.as_str().to_owned())).flatten();
-    let link = next.map(|last| link("/v2/_catalog", page.limit(), &last));
-    Ok(listed(link, &json!({"repositories": names.items})))
+    let listing = http.registry.catalog(&granted, page.last(), page.limit()).await?;
+    let link = listing.next.map(|last| link("/v2/_catalog", page.limit(), last.as_str()));
+    Ok(listed(link, &json!({"repositories": listing.names})))
 }
 
 fn link(path: &str, limit: u32, last: &str) -> String {

@@ -12,7 +12,7 @@ use hyper::body::Body as _;
 use super::Shared;
 use super::door::{Door, Peer};
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
 
 /// What the inner layers learn about a request, for its log line.

@@ -16,10 +16,10 @@ use super::error::DistributionError;
 use super::query::{Pairs, PairsError};
 use super::respond::{self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
 use crate::auth::Push;
-use crate::oci::content_range::ContentRange;
-use crate::oci::error_code::ErrorCode;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::upload_id::UploadId;
+use crate::oci::ContentRange;
+use crate::oci::ErrorCode;
+use crate::oci::RepositoryName;
+use crate::oci::UploadId;
 use crate::registry::{Body as UploadBody, Chunk, RegistryError};
 
 /// The upload of the path, and the parameters of the request.

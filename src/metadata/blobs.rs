@@ -1,5 +1,7 @@
 //! Blobs, the objects that hold their bytes, and the links that make them members of repositories.
 
+use std::collections::BTreeSet;
+
 use berth_storage::{Digest, ObjectKey};
 
 use super::Metadata;
@@ -9,7 +11,7 @@ use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// Where the bytes of a linked blob are.
 #[derive(Clone, Copy, Debug)]
@@ -279,8 +281,11 @@ impl Transaction {
     pub async fn need_links(
         &mut self,
         repository: RepositoryId,
-        digests: &[Digest],
-    ) -> Result<Vec<Digest>, MetadataError> {
+        digests: &BTreeSet<Digest>,
+    ) -> Result<BTreeSet<Digest>, MetadataError> {
+        if digests.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let connection = self.connection();
         let statement = REVIVE.of(&connection);
         let rows: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
@@ -288,11 +293,11 @@ impl Transaction {
             .bind(json_list(digests))
             .fetch_all(c)
             .await)?;
-        let mut members = Vec::with_capacity(rows.len());
+        let mut members = BTreeSet::new();
         for (digest,) in rows {
             let digest = parse("digest", &digest)?;
             self.mark(Mark::Link(repository, digest));
-            members.push(digest);
+            members.insert(digest);
         }
         Ok(members)
     }

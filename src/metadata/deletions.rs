@@ -3,7 +3,7 @@
 use super::database::{Transaction, on};
 use super::error::MetadataError;
 use crate::clock::Millis;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// What was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

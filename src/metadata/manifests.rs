@@ -1,5 +1,7 @@
 //! Manifests: their exact bytes, what they need, what they are children and referrers of.
 
+use std::collections::BTreeSet;
+
 use berth_storage::Digest;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -11,7 +13,7 @@ use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
-use crate::oci::media_type::MediaType;
+use crate::oci::MediaType;
 
 /// What a HEAD needs to know of a manifest.
 #[derive(Clone, Debug)]
@@ -32,15 +34,15 @@ pub struct NewManifest<'a> {
     /// Its address.
     pub digest: Digest,
     /// What it is.
-    pub media_type: &'a MediaType,
+    pub media_type: &'a str,
     /// The exact bytes.
     pub bytes: &'a Bytes,
     /// What it refers to, and the descriptor it has in the list of referrers.
     pub subject: Option<(Digest, Option<&'a str>, String)>,
     /// Blobs of its repository that it needs.
-    pub blobs: &'a [Digest],
+    pub blobs: &'a BTreeSet<Digest>,
     /// Manifests it is an index of, present or not.
-    pub children: &'a [Digest],
+    pub children: &'a BTreeSet<Digest>,
     /// Who pushes it.
     pub actor: &'a str,
     /// When.
@@ -209,8 +211,8 @@ impl Transaction {
     pub async fn present_manifests(
         &mut self,
         repository: RepositoryId,
-        digests: &[Digest],
-    ) -> Result<Vec<Digest>, MetadataError> {
+        digests: &BTreeSet<Digest>,
+    ) -> Result<BTreeSet<Digest>, MetadataError> {
         let connection = self.connection();
         let statement = PRESENT.of(&connection);
         let rows: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
@@ -250,7 +252,7 @@ impl Transaction {
         )
         .bind(manifest.repository.0)
         .bind(&digest)
-        .bind(manifest.media_type.as_str())
+        .bind(manifest.media_type)
         .bind(to_i64(manifest.bytes.len() as u64))
         .bind(&subject)
         .bind(artifact_type)

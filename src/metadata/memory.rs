@@ -16,8 +16,8 @@ use super::blobs::LinkedBlob;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
 use super::workspaces::Workspace;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::tag::Tag;
+use crate::oci::RepositoryName;
+use crate::oci::Tag;
 
 /// Locks of a table: more than the threads that fill it.
 const SHARDS: usize = 64;

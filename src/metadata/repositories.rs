@@ -5,7 +5,7 @@ use super::database::{Connection, Transaction, on};
 use super::error::{MetadataError, parse};
 use super::memory::Mark;
 use crate::clock::Millis;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// A repository's row. Never given twice, so that a deleted image and its successor are different repositories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

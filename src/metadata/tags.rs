@@ -8,7 +8,7 @@ use super::error::{MetadataError, parse};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
-use crate::oci::tag::Tag;
+use crate::oci::Tag;
 
 /// A tag that is about to point somewhere.
 #[derive(Clone, Copy, Debug)]

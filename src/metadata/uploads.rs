@@ -14,8 +14,8 @@ use super::database::{Connection, Transaction, on};
 use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::memory::Ownership;
 use crate::clock::Millis;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::upload_id::UploadId;
+use crate::oci::RepositoryName;
+use crate::oci::UploadId;
 
 /// Sessions without bytes, and finished ones, that are kept in memory at most. Past it, the oldest is given up.
 const FRESH_LIMIT: usize = 20_000;

@@ -7,7 +7,7 @@ use berth_storage::{Digest, ObjectReader};
 use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::LinkedBlob;
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// Repositories tried for a mount that names no source.
 const MOUNT_CANDIDATES: u32 = 20;

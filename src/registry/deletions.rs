@@ -5,8 +5,8 @@ use berth_storage::Digest;
 use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Delete, Granted};
 use crate::metadata::{DeletionKind, Lock, NewDeletion, Repository, TagChange, Transaction};
-use crate::oci::reference::Reference;
-use crate::oci::tag::Tag;
+use crate::oci::Reference;
+use crate::oci::Tag;
 
 /// Holders named in a refusal at most.
 const HOLDERS_NAMED: u32 = 5;

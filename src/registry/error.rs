@@ -4,10 +4,10 @@ use berth_storage::{Digest, DigestAlgorithm, StoreError};
 
 use crate::auth::Refusal;
 use crate::metadata::MetadataError;
-use crate::oci::manifest::ManifestError;
-use crate::oci::reference::Reference;
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::upload_id::UploadId;
+use crate::oci::ManifestError;
+use crate::oci::Reference;
+use crate::oci::RepositoryName;
+use crate::oci::UploadId;
 
 /// An error of the distribution API. The texts are for the person who reads the client's output.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,15 @@
 //! Pushing and pulling manifests.
 
+use std::collections::BTreeSet;
+
 use berth_storage::{Digest, DigestAlgorithm};
 use bytes::Bytes;
 
 use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
-use crate::oci::manifest::{Manifest, ManifestKind};
-use crate::oci::reference::Reference;
-use crate::oci::tag::Tag;
+use crate::oci::Reference;
+use crate::oci::Tag;
 
 /// What must hold for a manifest push to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,11 +152,11 @@ impl Registry {
             .put_manifest(&NewManifest {
                 repository: repository.id,
                 digest: push.digest,
-                media_type: push.manifest.media_type(),
+                media_type: push.manifest.media_type().as_str(),
                 bytes: push.manifest.bytes(),
                 subject: push.manifest.subject().map(|subject| {
-                    let descriptor = push.manifest.referrer_descriptor(&push.digest).to_string();
-                    (subject.digest, push.manifest.artifact_type(), descriptor)
+                    let artifact_type = push.manifest.artifact_type().map(MediaType::as_str);
+                    (subject.digest, artifact_type, push.referrer_descriptor())
                 }),
                 blobs: &needs.blobs,
                 children: &needs.children,
@@ -181,10 +182,18 @@ struct PendingManifest {
     precondition: Precondition,
 }
 
+impl PendingManifest {
+    /// How the list of referrers shows this manifest.
+    fn referrer_descriptor(&self) -> String {
+        // A descriptor is texts and numbers: it can always be written as JSON.
+        serde_json::to_string(&self.manifest.referrer_descriptor(self.digest)).unwrap_or_default()
+    }
+}
+
 /// What a manifest holds on to in its repository.
 struct Needs {
-    blobs: Vec<Digest>,
-    children: Vec<Digest>,
+    blobs: BTreeSet<Digest>,
+    children: BTreeSet<Digest>,
 }
 
 /// Checks the references of a manifest for membership.
@@ -199,22 +208,23 @@ async fn needs(
 ) -> Result<Needs, RegistryError> {
     match manifest.kind() {
         ManifestKind::Image => {
-            let named: Vec<Digest> = manifest.blobs().collect();
+            let named = manifest.config().into_iter().chain(manifest.layers()).map(|blob| blob.digest);
+            let named: BTreeSet<Digest> = named.collect();
             let members = change.need_links(repository.id, &named).await?;
-            let missing: Vec<Digest> =
-                manifest.required_blobs().filter(|digest| !members.contains(digest)).collect();
+            let missing: BTreeSet<Digest> =
+                manifest.required_blobs().map(|blob| blob.digest).filter(|digest| !members.contains(digest)).collect();
             if missing.is_empty() {
-                Ok(Needs { blobs: members, children: Vec::new() })
+                Ok(Needs { blobs: members, children: BTreeSet::new() })
             } else {
-                Err(RegistryError::ManifestBlobUnknown(missing))
+                Err(RegistryError::ManifestBlobUnknown(missing.into_iter().collect()))
             }
         }
         ManifestKind::Index => {
-            let named: Vec<Digest> = manifest.children().map(|child| child.digest).collect();
+            let named: BTreeSet<Digest> = manifest.children().iter().map(|child| child.digest).collect();
             let present = change.present_manifests(repository.id, &named).await?;
-            let absent: Vec<Digest> = named.iter().filter(|digest| !present.contains(digest)).copied().collect();
-            let blobs = if absent.is_empty() { Vec::new() } else { change.need_links(repository.id, &absent).await? };
-            let children = named.into_iter().filter(|digest| !blobs.contains(digest)).collect();
+            let absent: BTreeSet<Digest> = named.difference(&present).copied().collect();
+            let blobs = change.need_links(repository.id, &absent).await?;
+            let children = named.difference(&blobs).copied().collect();
             Ok(Needs { blobs, children })
         }
     }

@@ -20,12 +20,12 @@ pub use blobs::Blob;
 pub use error::RegistryError;
 pub use manifests::{Precondition, PulledManifest, PushedManifest};
 pub use referrers::Referrers;
-pub use tags::Listing;
-pub use uploads::{Chunk, ChunkError, Completion};
+pub use tags::{CatalogPage, Listing};
+pub use uploads::{Body, Chunk, ChunkError, Completion};
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};
-use crate::oci::repository_name::RepositoryName;
+use crate::oci::RepositoryName;
 
 /// How often a change is tried when another one got in its way.
 const ATTEMPTS: u32 = 4;

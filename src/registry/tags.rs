@@ -2,8 +2,8 @@
 
 use super::{Registry, RegistryError};
 use crate::auth::{Granted, GrantedCatalog, Pull};
-use crate::oci::repository_name::RepositoryName;
-use crate::oci::tag::Tag;
+use crate::oci::RepositoryName;
+use crate::oci::Tag;
 
 /// One page of a list, and whether more is left.
 #[derive(Clone, Debug)]
@@ -12,6 +12,15 @@ pub struct Listing<T> {
     pub items: Vec<T>,
     /// Whether the list goes on after them.
     pub more: bool,
+}
+
+/// One page of the catalogue.
+#[derive(Clone, Debug)]
+pub struct CatalogPage {
+    /// The images that the caller may pull.
+    pub names: Vec<RepositoryName>,
+    /// After which name the next page begins, if there is one.
+    pub next: Option<RepositoryName>,
 }
 
 impl<T> Listing<T> {
@@ -45,8 +54,12 @@ impl Registry {
         granted: &GrantedCatalog,
         last: Option<&str>,
         limit: u32,
-    ) -> Result<Listing<RepositoryName>, RegistryError> {
+    ) -> Result<CatalogPage, RegistryError> {
         let names = self.metadata.image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1).await?;
-        Ok(Listing::cut(names, limit))
+        let mut page = Listing::cut(names, limit);
+        let next = page.more.then(|| page.items.last().cloned()).flatten();
+        // A narrowed key sees less than a page may hold; the next page begins where this one was cut all the same.
+        page.items.retain(|name| granted.shows(name));
+        Ok(CatalogPage { names: page.items, next })
     }
 }

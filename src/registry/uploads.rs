@@ -12,8 +12,8 @@ use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Granted, Push};
 use crate::clock::Millis;
 use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
-use crate::oci::content_range::ContentRange;
-use crate::oci::upload_id::UploadId;
+use crate::oci::ContentRange;
+use crate::oci::UploadId;
 
 /// How long an object without a session may be written to before it is given up: no single request lasts longer.
 const OBJECT_WRITING_MS: i64 = 48 * 60 * 60 * 1000;

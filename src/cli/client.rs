@@ -1,0 +1,308 @@
+//! The client of `/api/v1`: sends a request, takes the envelope off its answer.
+
+use std::time::Duration;
+
+use berth::config::Secret;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::{Method, Response, StatusCode, Url};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::connection::is_loopback;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that is read, in bytes.
+const ANSWER_LIMIT_BYTES: usize = 32 * 1024 * 1024;
+
+/// Entries asked for in one page of a list.
+const PAGE_SIZE: &str = "1000";
+
+/// Pages read of one list.
+const PAGE_LIMIT: usize = 10_000;
+
+const USER_AGENT: &str = concat!("berth/", env!("CARGO_PKG_VERSION"));
+
+/// Why a request did not end as it should.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    /// The key cannot be sent in a header.
+    #[error("the API key has characters that no key of Berth has")]
+    Key,
+    /// The workspace cannot be sent in a header.
+    #[error("{0:?} is not the name of a workspace")]
+    Workspace(String),
+    /// A name that would change the path it becomes part of.
+    #[error("{0:?} is not a name or an id")]
+    Name(String),
+    /// The client could not be set up.
+    #[error("cannot set up the connection: {0}")]
+    SetUp(String),
+    /// The server was not reached, or the connection broke.
+    #[error("cannot reach {url}: {reason}")]
+    Unreachable { url: String, reason: String },
+    /// The server refused.
+    #[error("{message} ({})", details(code, request_id.as_deref(), retry_after.as_deref()))]
+    Refused {
+        code: String,
+        message: String,
+        request_id: Option<String>,
+        retry_after: Option<String>,
+    },
+    /// The server sends elsewhere.
+    #[error("{url} redirects to {location}; use that one as the URL")]
+    Redirected { url: String, location: String },
+    /// The answer is not one of Berth's.
+    #[error("{url} answered {status} with something that is not Berth's API; check the URL")]
+    Foreign { url: String, status: StatusCode },
+    /// The answer is larger than any of Berth's.
+    #[error("{url} answered with more than {ANSWER_LIMIT_BYTES} bytes")]
+    TooLarge { url: String },
+    /// A list that never ends.
+    #[error("{url} has more than {PAGE_LIMIT} pages")]
+    TooManyPages { url: String },
+}
+
+/// What stands in brackets behind the server's message.
+fn details(code: &str, request_id: Option<&str>, retry_after: Option<&str>) -> String {
+    let mut details = code.to_owned();
+    if let Some(request_id) = request_id {
+        details.push_str(&format!(", request {request_id}"));
+    }
+    if let Some(seconds) = retry_after {
+        details.push_str(&format!(", try again in {seconds} s"));
+    }
+    details
+}
+
+/// What every answer is wrapped in.
+#[derive(Deserialize)]
+struct Envelope {
+    success: bool,
+    #[serde(default)]
+    data: Value,
+    error: Option<ErrorBody>,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    code: String,
+    message: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    items: Vec<Value>,
+    #[serde(default)]
+    next_cursor: Option<String>,
+}
+
+/// A connection to one server as one principal.
+pub(super) struct Client {
+    runtime: Runtime,
+    http: reqwest::Client,
+    base: Url,
+    workspace: Option<String>,
+}
+
+impl Client {
+    /// A client that acts with `api_key`, for `workspace` if one is named.
+    pub(super) fn new(
+        base: &Url,
+        api_key: &Secret,
+        workspace: Option<String>,
+    ) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        let mut authorization = HeaderValue::from_str(&format!("Bearer {}", api_key.expose()))
+            .map_err(|_| ClientError::Key)?;
+        authorization.set_sensitive(true);
+        headers.insert(AUTHORIZATION, authorization);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        if let Some(workspace) = &workspace {
+            let value = HeaderValue::from_str(workspace)
+                .map_err(|_| ClientError::Workspace(workspace.clone()))?;
+            headers.insert("x-workspace", value);
+        }
+        let mut builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none());
+        if base.scheme() == "http" {
+            // Without TLS no certificates are needed, and a small container has none to load.
+            builder = builder.tls_certs_only([]);
+        }
+        if is_loopback(base) {
+            builder = builder.no_proxy();
+        }
+        let http = builder
+            .build()
+            .map_err(|error| ClientError::SetUp(root_cause(&error)))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ClientError::SetUp(error.to_string()))?;
+        Ok(Self {
+            runtime,
+            http,
+            base: base.clone(),
+            workspace,
+        })
+    }
+
+    /// The workspace that was named: by flag, by variable or by the login.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
+    }
+
+    /// GET; `segments` are the parts of the path behind `/api/v1`, as they are.
+    pub(super) fn get(&self, segments: &[&str]) -> Result<Value, ClientError> {
+        self.send(Method::GET, self.url(segments)?, None)
+    }
+
+    /// GET of a list: all its pages.
+    pub(super) fn list(&self, segments: &[&str]) -> Result<Vec<Value>, ClientError> {
+        let url = self.url(segments)?;
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGE_LIMIT {
+            let mut page_url = url.clone();
+            page_url.query_pairs_mut().append_pair("limit", PAGE_SIZE);
+            if let Some(cursor) = &cursor {
+                page_url.query_pairs_mut().append_pair("cursor", cursor);
+            }
+            let answer = self.send(Method::GET, page_url, None)?;
+            let page: Page = serde_json::from_value(answer).map_err(|_| ClientError::Foreign {
+                url: url.to_string(),
+                status: StatusCode::OK,
+            })?;
+            items.extend(page.items);
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(items),
+            }
+        }
+        Err(ClientError::TooManyPages {
+            url: url.to_string(),
+        })
+    }
+
+    /// POST of a JSON body.
+    pub(super) fn post(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
+        self.send(Method::POST, self.url(segments)?, Some(body))
+    }
+
+    /// PATCH of a JSON body.
+    pub(super) fn patch(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
+        self.send(Method::PATCH, self.url(segments)?, Some(body))
+    }
+
+    /// DELETE.
+    pub(super) fn delete(&self, segments: &[&str]) -> Result<Value, ClientError> {
+        self.send(Method::DELETE, self.url(segments)?, None)
+    }
+
+    fn url(&self, segments: &[&str]) -> Result<Url, ClientError> {
+        // A URL would swallow these, and the request would mean something else.
+        if let Some(name) = segments
+            .iter()
+            .find(|segment| matches!(**segment, "" | "." | ".."))
+        {
+            return Err(ClientError::Name((*name).to_owned()));
+        }
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| ClientError::SetUp(format!("{} cannot have a path", self.base)))?
+            .pop_if_empty()
+            .extend(["api", "v1"])
+            .extend(segments);
+        Ok(url)
+    }
+
+    fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, ClientError> {
+        self.runtime.block_on(async {
+            let mut request = self.http.request(method, url);
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            let response = request
+                .send()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            self.take_answer(response).await
+        })
+    }
+
+    async fn take_answer(&self, mut response: Response) -> Result<Value, ClientError> {
+        let status = response.status();
+        let base = self.base.as_str().trim_end_matches('/').to_owned();
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .map(str::to_owned)
+        };
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
+        if let Some(location) = header(LOCATION.as_str()).filter(|_| status.is_redirection()) {
+            return Err(ClientError::Redirected {
+                url: base,
+                location,
+            });
+        }
+        let request_id = header("x-request-id");
+        let retry_after = header(RETRY_AFTER.as_str());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.unreachable(&error))?
+        {
+            if bytes.len() + chunk.len() > ANSWER_LIMIT_BYTES {
+                return Err(ClientError::TooLarge { url: base });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        match serde_json::from_slice::<Envelope>(&bytes) {
+            Ok(envelope) if envelope.success && status.is_success() => Ok(envelope.data),
+            Ok(Envelope {
+                success: false,
+                error: Some(error),
+                ..
+            }) => Err(ClientError::Refused {
+                code: error.code,
+                message: error.message,
+                request_id,
+                retry_after,
+            }),
+            Ok(_) | Err(_) => Err(ClientError::Foreign { url: base, status }),
+        }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> ClientError {
+        let reason = if error.is_timeout() {
+            String::from("no answer in time")
+        } else {
+            root_cause(error)
+        };
+        ClientError::Unreachable {
+            url: self.base.as_str().trim_end_matches('/').to_owned(),
+            reason,
+        }
+    }
+}
+
+/// The innermost error: the outer ones only say that sending failed.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,158 @@
+//! The command line: what can be typed, and how a command ends.
+//!
+//! One file for each command. The server's commands read the configuration; the client's speak to `/api/v1` through
+//! [`client`] and know nothing of the server's inside.
+
+mod account;
+mod api_key;
+mod client;
+mod config;
+mod connection;
+mod credentials;
+mod login;
+mod output;
+mod prompt;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod units;
+mod whoami;
+mod workspace;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal};
+use std::process::ExitCode;
+
+use berth::clock::Clock;
+use berth::config::ConfigError;
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// A self-hosted OCI registry whose credentials reach one team and no other.
+#[derive(Parser)]
+#[command(
+    name = "berth",
+    version,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  berth serve                               Start a registry in the folder ./data
+  berth login --api-key-stdin < data/main.key
+  berth credentials --docker-login          Let docker push to your workspace
+
+Client commands take their flags first, then BERTH_URL, BERTH_API_KEY and
+BERTH_WORKSPACE, then what `berth login` saved."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    #[command(subcommand)]
+    Config(config::Config),
+    Login(login::Login),
+    Logout(login::Logout),
+    Whoami(whoami::Whoami),
+    Credentials(credentials::Credentials),
+    #[command(subcommand)]
+    Account(account::Account),
+    #[command(subcommand)]
+    Workspace(workspace::Workspace),
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKey),
+}
+
+/// What a command may use of the process around it; tests hand in their own.
+struct Context<'a> {
+    environment: HashMap<OsString, OsString>,
+    input: &'a mut dyn BufRead,
+    input_is_terminal: bool,
+    output: Output<'a>,
+    clock: Clock,
+}
+
+impl Context<'_> {
+    /// A variable that is set to valid, non-empty text.
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment
+            .get(&OsString::from(name))
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// Runs the process.
+pub(crate) fn main() -> ExitCode {
+    // Not locked: the server logs from many threads while its command still runs.
+    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+    let mut stdin = std::io::stdin().lock();
+    let input_is_terminal = std::io::stdin().is_terminal();
+    let context = Context {
+        environment: std::env::vars_os().collect(),
+        input: &mut stdin,
+        input_is_terminal,
+        output: Output::new(&mut stdout, &mut stderr),
+        clock: Clock::System,
+    };
+    ExitCode::from(run(std::env::args_os(), context))
+}
+
+/// Runs one command line; the answer is the exit code: 0, 1 for what failed, 2 for what was typed wrong.
+fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let text = error.render().to_string();
+            // Nobody is left to tell when these streams are closed.
+            let _ = if error.use_stderr() {
+                context.output.note(text.trim_end())
+            } else {
+                context.output.line(text.trim_end())
+            };
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(command) => command.run(&mut context),
+        Command::Config(command) => command.run(&mut context),
+        Command::Login(command) => command.run(&mut context),
+        Command::Logout(command) => command.run(&mut context),
+        Command::Whoami(command) => command.run(&mut context),
+        Command::Credentials(command) => command.run(&mut context),
+        Command::Account(command) => command.run(&mut context),
+        Command::Workspace(command) => command.run(&mut context),
+        Command::ApiKey(command) => command.run(&mut context),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            report(&error, &mut context.output);
+            1
+        }
+    }
+}
+
+/// One plain line for each thing that is wrong.
+fn report(error: &anyhow::Error, output: &mut Output<'_>) {
+    // A reader that went away, as `head` does, is no error of ours, and nobody reads what could be said.
+    let reader_went_away = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    if reader_went_away {
+        return;
+    }
+    let lines = match error.downcast_ref::<ConfigError>() {
+        Some(ConfigError::Invalid(problems)) => problems.iter().map(ToString::to_string).collect(),
+        Some(ConfigError::Read { .. } | ConfigError::Syntax { .. }) | None => {
+            vec![format!("{error:#}")]
+        }
+    };
+    for line in lines {
+        let _ = output.note(&format!("error: {}", output::plain(&line)));
+    }
+}

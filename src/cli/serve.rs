@@ -1,0 +1,76 @@
+//! `berth serve`: reads the configuration and starts the server.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use berth::config::Config;
+use berth::telemetry;
+use clap::Args;
+
+use super::Context;
+
+/// Start the registry
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  berth serve
+  berth serve --data-dir /var/lib/berth --listen 0.0.0.0:5000
+  berth serve --config /etc/berth/berth.toml
+  BERTH_SERVER__PUBLIC_URL=https://registry.example.com berth serve
+
+Starts with nothing but a folder: the first start makes the database, the keys
+and a first workspace, and writes an operator's key to operator.key and the
+workspace's key to main.key in the data folder. Every key of the configuration
+is a variable too; `berth config check` shows what is in effect.")]
+pub(super) struct Serve {
+    /// The configuration file; see config/berth.toml for every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of the database, the blobs and the keys [default: data]
+    #[arg(long, value_name = "FOLDER")]
+    data_dir: Option<String>,
+    /// Where the public door listens [default: 127.0.0.1:5000]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where the pull door listens [default: off]
+    #[arg(long, value_name = "ADDRESS")]
+    pull_listen: Option<String>,
+    /// Where the door of /api/v1 listens [default: off]
+    #[arg(long, value_name = "ADDRESS")]
+    api_listen: Option<String>,
+    /// Where metrics and health are served [default: 127.0.0.1:5009]
+    #[arg(long, value_name = "ADDRESS")]
+    ops_listen: Option<String>,
+}
+
+impl Serve {
+    pub(super) fn run(self, context: &mut Context<'_>) -> anyhow::Result<()> {
+        let flags: Vec<(&str, String)> = [
+            ("server.data_dir", self.data_dir),
+            ("server.public_listen", self.listen),
+            ("server.pull_listen", self.pull_listen),
+            ("server.api_listen", self.api_listen),
+            ("server.ops_listen", self.ops_listen),
+        ]
+        .into_iter()
+        .filter_map(|(key, text)| Some((key, text?)))
+        .collect();
+        let config = Config::load(
+            self.config.as_deref(),
+            std::mem::take(&mut context.environment),
+            &flags,
+        )?;
+        telemetry::install_logging(&config.log)?;
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?
+            .block_on(start(config))
+    }
+}
+
+/// Runs the server until it is told to stop.
+async fn start(config: Config) -> anyhow::Result<()> {
+    drop(config);
+    anyhow::bail!("the server is not linked yet")
+}

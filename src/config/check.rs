@@ -1,0 +1,265 @@
+//! Which values are allowed, alone and together.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+use super::{Config, ConfigError, Problem};
+
+const DAY_SECONDS: u64 = 24 * 3600;
+const GIB: u64 = 1024 * 1024 * 1024;
+
+/// The shortest secret that may wrap signing keys, in bytes.
+const KEY_WRAPPING_SECRET_MIN_BYTES: usize = 32;
+
+impl Config {
+    /// Checks every value, alone and together with the others.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] with everything that is wrong, each with its key and what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut findings = Findings(Vec::new());
+        self.check_server(&mut findings);
+        self.check_database(&mut findings);
+        self.check_limits(&mut findings);
+        self.check_auth(&mut findings);
+        self.check_collection(&mut findings);
+        if self.log.filter.trim().is_empty() {
+            findings.add("log.filter", "is empty; write a level such as \"info\"");
+        }
+        if findings.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(findings.0))
+        }
+    }
+
+    fn check_server(&self, findings: &mut Findings) {
+        let server = &self.server;
+        if server.data_dir.as_os_str().is_empty() {
+            findings.add("server.data_dir", "is empty; write the path of a folder");
+        }
+        let doors = [
+            ("server.public_listen", Some(server.public_listen)),
+            ("server.pull_listen", server.pull_listen),
+            ("server.api_listen", server.api_listen),
+            ("server.ops_listen", Some(server.ops_listen)),
+        ];
+        let open: Vec<(&str, SocketAddr)> = doors
+            .into_iter()
+            .filter_map(|(key, address)| Some((key, address?)))
+            .collect();
+        for (index, (key, address)) in open.iter().enumerate() {
+            let taken = open[..index]
+                .iter()
+                .find(|(_, other)| collide(*other, *address));
+            if let Some((other_key, _)) = taken {
+                findings.add(
+                    key,
+                    &format!(
+                        "is {address}, which {other_key} uses; give each door a port of its own"
+                    ),
+                );
+            }
+        }
+        findings.range("server.drain_seconds", server.drain_seconds, 0..=3600);
+        findings.range(
+            "server.header_limit_bytes",
+            server.header_limit_bytes,
+            8192..=1024 * 1024,
+        );
+        findings.range(
+            "server.header_read_timeout_seconds",
+            server.header_read_timeout_seconds,
+            1..=300,
+        );
+        findings.range(
+            "server.idle_timeout_seconds",
+            server.idle_timeout_seconds,
+            1..=3600,
+        );
+        findings.range(
+            "server.body_idle_timeout_seconds",
+            server.body_idle_timeout_seconds,
+            1..=3600,
+        );
+        findings.range(
+            "server.max_connections",
+            server.max_connections,
+            1..=1_000_000,
+        );
+    }
+
+    fn check_database(&self, findings: &mut Findings) {
+        let database = &self.database;
+        findings.range(
+            "database.max_connections",
+            database.max_connections,
+            1..=1000,
+        );
+        findings.range(
+            "database.acquire_timeout_seconds",
+            database.acquire_timeout_seconds,
+            1..=60,
+        );
+        findings.range(
+            "database.statement_timeout_seconds",
+            database.statement_timeout_seconds,
+            1..=3600,
+        );
+        findings.range(
+            "database.cache_entries",
+            database.cache_entries,
+            0..=100_000_000,
+        );
+        findings.range("database.cache_bytes", database.cache_bytes, 0..=64 * GIB);
+    }
+
+    fn check_limits(&self, findings: &mut Findings) {
+        let limits = &self.limits;
+        findings.range(
+            "limits.manifest_bytes",
+            limits.manifest_bytes,
+            1024..=64 * 1024 * 1024,
+        );
+        findings.range("limits.tag_parameters", limits.tag_parameters, 0..=1000);
+        findings.range("limits.page_size", limits.page_size, 1..=10_000);
+        findings.range(
+            "limits.upload_idle_seconds",
+            limits.upload_idle_seconds,
+            60..=30 * DAY_SECONDS,
+        );
+        findings.range(
+            "limits.open_uploads_per_workspace",
+            limits.open_uploads_per_workspace,
+            1..=1_000_000,
+        );
+        findings.range("limits.rehash_bytes", limits.rehash_bytes, 0..=1024 * GIB);
+        findings.range(
+            "limits.json_body_bytes",
+            limits.json_body_bytes,
+            1024..=16 * 1024 * 1024,
+        );
+    }
+
+    fn check_auth(&self, findings: &mut Findings) {
+        let auth = &self.auth;
+        let name_is_plain = (1..=64).contains(&auth.service_name.len())
+            && auth
+                .service_name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte));
+        if !name_is_plain {
+            findings.add(
+                "auth.service_name",
+                &format!(
+                    "is {:?}, but must be 1 to 64 letters, digits, dots, colons, dashes or underscores",
+                    auth.service_name
+                ),
+            );
+        }
+        findings.range(
+            "auth.credential_max_seconds",
+            auth.credential_max_seconds,
+            60..=43_200,
+        );
+        findings.range(
+            "auth.credential_default_seconds",
+            auth.credential_default_seconds,
+            60..=43_200,
+        );
+        if auth.credential_default_seconds > auth.credential_max_seconds {
+            findings.add(
+                "auth.credential_default_seconds",
+                &format!(
+                    "is {}, but must not exceed auth.credential_max_seconds, which is {}",
+                    auth.credential_default_seconds, auth.credential_max_seconds
+                ),
+            );
+        }
+        findings.range(
+            "auth.access_token_seconds",
+            auth.access_token_seconds,
+            60..=3600,
+        );
+        findings.range(
+            "auth.token_cache_entries",
+            auth.token_cache_entries,
+            0..=10_000_000,
+        );
+        match &auth.key_wrapping_secret {
+            Some(secret) if secret.expose().len() < KEY_WRAPPING_SECRET_MIN_BYTES => findings.add(
+                "auth.key_wrapping_secret",
+                &format!(
+                    "is shorter than {KEY_WRAPPING_SECRET_MIN_BYTES} bytes; make one with: openssl rand -hex 32"
+                ),
+            ),
+            None if self.database.url.is_some() => findings.add(
+                "auth.key_wrapping_secret",
+                "is needed with PostgreSQL, where it protects the signing keys; make one with: openssl rand -hex 32",
+            ),
+            Some(_) | None => {}
+        }
+    }
+
+    fn check_collection(&self, findings: &mut Findings) {
+        let collection = &self.collection;
+        findings.range(
+            "collection.link_grace_seconds",
+            collection.link_grace_seconds,
+            60..=365 * DAY_SECONDS,
+        );
+        if collection.link_grace_seconds < self.limits.upload_idle_seconds {
+            findings.add(
+                "collection.link_grace_seconds",
+                &format!(
+                    "is {}, but must be at least limits.upload_idle_seconds, which is {}: else a blob could go while \
+                     its push still runs",
+                    collection.link_grace_seconds, self.limits.upload_idle_seconds
+                ),
+            );
+        }
+        findings.range(
+            "collection.undo_window_seconds",
+            collection.undo_window_seconds,
+            0..=365 * DAY_SECONDS,
+        );
+    }
+}
+
+/// Whether two listeners cannot both be bound. Port 0 is a new port each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() != 0
+        && one.port() == other.port()
+        && (one.ip() == other.ip()
+            || (one.is_ipv4() == other.is_ipv4()
+                && (one.ip().is_unspecified() || other.ip().is_unspecified())))
+}
+
+/// What is wrong, in the order of the file.
+struct Findings(Vec<Problem>);
+
+impl Findings {
+    fn add(&mut self, key: &str, message: &str) {
+        self.0.push(Problem {
+            key: key.to_owned(),
+            message: message.to_owned(),
+        });
+    }
+
+    fn range<T: PartialOrd + Display + Copy>(
+        &mut self,
+        key: &str,
+        value: T,
+        allowed: RangeInclusive<T>,
+    ) {
+        if !allowed.contains(&value) {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.add(
+                key,
+                &format!("is {value}, but must be from {least} to {most}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The configuration: one struct, its defaults, and what is allowed in it.
+//!
+//! Owns every key an operator can set. Knows nothing of what the values are used for; `config/berth.toml` documents
+//! each key and a test holds the two together.
+
+mod check;
+mod keys;
+mod layers;
+mod load;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{ConfigError, Problem};
+pub use values::{AddressRange, BaseUrl, DatabaseUrl, InvalidValue, Scheme, Secret};
+
+/// Everything that can be configured, complete with defaults.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listeners, addresses and connection limits.
+    pub server: Server,
+    /// Where metadata lives.
+    pub database: Database,
+    /// Where bytes live.
+    pub storage: Storage,
+    /// What one request, list or upload may use.
+    pub limits: Limits,
+    /// Credentials and tokens.
+    pub auth: Auth,
+    /// What is removed, and when.
+    pub collection: Collection,
+    /// What the server writes about itself.
+    pub log: Log,
+}
+
+/// Listeners, addresses and connection limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// The folder of an embedded installation: database, blobs, keys. One process owns it.
+    pub data_dir: PathBuf,
+    /// The public door: `/v2/`, `/token`, `/api/v1`.
+    #[serde(deserialize_with = "values::listen_address")]
+    pub public_listen: SocketAddr,
+    /// The pull door: `/token` and reads of `/v2/`. Off when absent.
+    #[serde(deserialize_with = "values::optional_listen_address")]
+    pub pull_listen: Option<SocketAddr>,
+    /// The door of `/api/v1` alone. Off when absent.
+    #[serde(deserialize_with = "values::optional_listen_address")]
+    pub api_listen: Option<SocketAddr>,
+    /// The operators' door: metrics and health.
+    #[serde(deserialize_with = "values::listen_address")]
+    pub ops_listen: SocketAddr,
+    /// How clients reach the public door; the connection's own address when absent.
+    pub public_url: Option<BaseUrl>,
+    /// How nodes reach the pull door; the public URL when absent.
+    pub pull_url: Option<BaseUrl>,
+    /// Proxies whose `X-Forwarded-*` headers count.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// How long requests may finish after a stop signal, in seconds.
+    pub drain_seconds: u64,
+    /// The largest head of a request, in bytes.
+    pub header_limit_bytes: usize,
+    /// How long a client may take to send the head of a request, in seconds.
+    pub header_read_timeout_seconds: u64,
+    /// How long a connection may stay open between two requests, in seconds.
+    pub idle_timeout_seconds: u64,
+    /// How long a body may make no progress, in either direction, in seconds.
+    pub body_idle_timeout_seconds: u64,
+    /// Connections each door holds open at once.
+    pub max_connections: usize,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            public_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5000)),
+            pull_listen: None,
+            api_listen: None,
+            ops_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5009)),
+            public_url: None,
+            pull_url: None,
+            trusted_proxies: Vec::new(),
+            drain_seconds: 30,
+            header_limit_bytes: 64 * 1024,
+            header_read_timeout_seconds: 10,
+            idle_timeout_seconds: 75,
+            body_idle_timeout_seconds: 60,
+            max_connections: 10_000,
+        }
+    }
+}
+
+/// Where metadata lives.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// A PostgreSQL URL; the embedded SQLite file when absent.
+    pub url: Option<DatabaseUrl>,
+    /// A file that holds `url`. Read by [`Config::load`], which moves its content into `url`.
+    pub url_file: Option<PathBuf>,
+    /// Connections in the pool: of PostgreSQL, or readers of SQLite.
+    pub max_connections: u32,
+    /// How long a request waits for a connection, in seconds.
+    pub acquire_timeout_seconds: u64,
+    /// How long one statement may run, in seconds.
+    pub statement_timeout_seconds: u64,
+    /// Tags, links and rights held in memory, each counted once.
+    pub cache_entries: u64,
+    /// Manifests held in memory, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: None,
+            url_file: None,
+            max_connections: 16,
+            acquire_timeout_seconds: 5,
+            statement_timeout_seconds: 30,
+            cache_entries: 100_000,
+            cache_bytes: 16 * 1024 * 1024,
+        }
+    }
+}
+
+/// Where bytes live.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Storage {
+    /// The folder of the blobs; `blobs` in the data folder when absent.
+    pub path: Option<PathBuf>,
+}
+
+/// What one request, list or upload may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest manifest, in bytes.
+    pub manifest_bytes: usize,
+    /// `tag` parameters in one manifest PUT.
+    pub tag_parameters: usize,
+    /// Entries in one page of tags, referrers or repositories.
+    pub page_size: usize,
+    /// How long an upload session may rest, in seconds.
+    pub upload_idle_seconds: u64,
+    /// Upload sessions a workspace may have open at once.
+    pub open_uploads_per_workspace: u64,
+    /// The largest upload that is read again when its PUT names an algorithm other than the one it was hashed with,
+    /// in bytes.
+    pub rehash_bytes: u64,
+    /// The largest JSON body of the management API, in bytes.
+    pub json_body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 4 * 1024 * 1024,
+            tag_parameters: 100,
+            page_size: 1000,
+            upload_idle_seconds: 24 * 3600,
+            open_uploads_per_workspace: 1000,
+            rehash_bytes: 1024 * 1024 * 1024,
+            json_body_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Credentials and tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// The service's name in challenges and tokens.
+    pub service_name: String,
+    /// How long a registry credential lives when the caller names no time, in seconds.
+    pub credential_default_seconds: u64,
+    /// The longest life of a registry credential, in seconds.
+    pub credential_max_seconds: u64,
+    /// How long an access token lives, in seconds.
+    pub access_token_seconds: u64,
+    /// Whether an API key is accepted as a registry password.
+    pub api_keys_as_passwords: bool,
+    /// Wraps the signing keys that a PostgreSQL database holds.
+    pub key_wrapping_secret: Option<Secret>,
+    /// A file that holds `key_wrapping_secret`. Read by [`Config::load`], which moves its content there.
+    pub key_wrapping_secret_file: Option<PathBuf>,
+    /// Verified tokens remembered in memory.
+    pub token_cache_entries: u64,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            service_name: String::from("berth"),
+            credential_default_seconds: 3600,
+            credential_max_seconds: 12 * 3600,
+            access_token_seconds: 300,
+            api_keys_as_passwords: true,
+            key_wrapping_secret: None,
+            key_wrapping_secret_file: None,
+            token_cache_entries: 10_000,
+        }
+    }
+}
+
+/// What is removed, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Collection {
+    /// How long a blob that no manifest needs stays, in seconds.
+    pub link_grace_seconds: u64,
+    /// How long a deletion can be undone, in seconds.
+    pub undo_window_seconds: u64,
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Self {
+            link_grace_seconds: 24 * 3600,
+            undo_window_seconds: 7 * 24 * 3600,
+        }
+    }
+}
+
+/// What the server writes about itself, always to standard error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is written: a level, or `tracing` directives such as `info,berth=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Auto,
+            filter: String::from("info"),
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which database holds the metadata.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DatabaseLocation {
+    /// The embedded file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(DatabaseUrl),
+}
+
+impl Config {
+    /// Which database holds the metadata.
+    #[must_use]
+    pub fn database_location(&self) -> DatabaseLocation {
+        match &self.database.url {
+            Some(url) => DatabaseLocation::Postgres(url.clone()),
+            None => DatabaseLocation::Sqlite(self.server.data_dir.join("berth.db")),
+        }
+    }
+
+    /// The folder of the blobs.
+    #[must_use]
+    pub fn blobs_path(&self) -> PathBuf {
+        self.storage
+            .path
+            .clone()
+            .unwrap_or_else(|| self.server.data_dir.join("blobs"))
+    }
+
+    /// The configuration as a TOML document: secrets masked, keys without a value as comments.
+    #[must_use]
+    pub fn to_masked_toml(&self) -> String {
+        let mut document = String::new();
+        for (section, keys) in keys::sections(self) {
+            if !document.is_empty() {
+                document.push('\n');
+            }
+            document.push_str(&format!("[{section}]\n"));
+            for (key, value) in keys {
+                match toml::Value::try_from(&value) {
+                    Ok(value) => document.push_str(&format!("{key} = {value}\n")),
+                    // TOML has no null.
+                    Err(_) => document.push_str(&format!("# {key} is not set\n")),
+                }
+            }
+        }
+        document
+    }
+}

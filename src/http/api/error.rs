@@ -1,0 +1,115 @@
+//! Errors of the management API: the envelope, and one table from what went wrong to status and code.
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::super::error::log_cause;
+use super::super::respond::JSON;
+use crate::auth::{AuthenticationError, RequestError};
+use crate::metadata::MetadataError;
+
+/// When a client may try again after 503, in seconds.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
+/// An error of the management API.
+#[derive(Debug)]
+pub(in crate::http) struct ApiError {
+    status: StatusCode,
+    message: String,
+}
+
+impl ApiError {
+    pub(in crate::http) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    fn unavailable(cause: &dyn std::error::Error) -> Self {
+        log_cause("the service is unavailable", cause);
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the service cannot do this now; try again in a few seconds",
+        )
+    }
+
+    fn internal(cause: &dyn std::error::Error) -> Self {
+        log_cause("a request failed", cause);
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "something went wrong inside; the log has the cause under the id of this request",
+        )
+    }
+
+    /// The word for programs.
+    fn code(&self) -> &'static str {
+        match self.status.as_u16() {
+            401 => "unauthorized",
+            403 => "forbidden",
+            404 => "not_found",
+            409 => "conflict",
+            410 => "gone",
+            412 => "precondition_failed",
+            413 => "payload_too_large",
+            429 => "too_many_requests",
+            503 => "unavailable",
+            507 => "insufficient_storage",
+            400..=499 => "bad_request",
+            _ => "internal_error",
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let error = json!({"code": self.code(), "message": self.message});
+        let body = json!({"success": false, "error": error}).to_string();
+        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        let message = error.to_string();
+        match error {
+            RequestError::BadRequest(_) => Self::new(StatusCode::BAD_REQUEST, message),
+            RequestError::Unauthorized(_) => Self::new(StatusCode::UNAUTHORIZED, message),
+            RequestError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
+            RequestError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, message),
+            RequestError::Conflict(_) => Self::new(StatusCode::CONFLICT, message),
+            RequestError::Metadata(error) => error.into(),
+            RequestError::Internal(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<AuthenticationError> for ApiError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
+                Self::new(StatusCode::UNAUTHORIZED, message)
+            }
+            AuthenticationError::Unavailable(error) => error.into(),
+        }
+    }
+}
+
+impl From<MetadataError> for ApiError {
+    fn from(error: MetadataError) -> Self {
+        match &error {
+            MetadataError::Unavailable(_) | MetadataError::Conflict(_) => Self::unavailable(&error),
+            MetadataError::Corrupt { .. }
+            | MetadataError::Refused(_)
+            | MetadataError::Migrate(_)
+            | MetadataError::Database(_) => Self::internal(&error),
+        }
+    }
+}

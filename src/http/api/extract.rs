@@ -1,0 +1,152 @@
+//! What handlers of the management API take out of a request, with errors in its envelope.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::sync::Arc;
+
+use super::super::access::segment;
+use super::super::body::{self, CollectError};
+use super::super::query::Pairs;
+use super::super::respond::JSON;
+use super::super::track::Notes;
+use super::super::Shared;
+use super::error::ApiError;
+use crate::auth::{Principal, single_header};
+
+/// The header by which an operator names a workspace.
+const WORKSPACE_HEADER: &str = "x-workspace";
+/// Items on a page that names no limit.
+const DEFAULT_LIMIT: u32 = 100;
+/// Items on a page at most.
+const MAX_LIMIT: u32 = 1000;
+/// The longest cursor that is read, in bytes.
+const CURSOR_LIMIT_BYTES: usize = 1024;
+
+/// Whoever calls, by an API key or an operator key, and the workspace that the call names.
+pub(super) struct Key {
+    pub(super) principal: Arc<Principal>,
+    pub(super) named_workspace: Option<String>,
+}
+
+impl FromRequestParts<Shared> for Key {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
+        let header = single_header(parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes));
+        let authenticated = match header {
+            Ok(header) => http.auth.authenticate_api(header).await,
+            Err(error) => Err(error),
+        };
+        let principal = authenticated.inspect_err(|_| http.metrics.auth_failure("api"))?;
+        if let Some(notes) = parts.extensions.get::<Notes>() {
+            notes.principal(principal.actor());
+        }
+        let named_workspace = parts.headers.get(WORKSPACE_HEADER).map(|value| {
+            value.to_str().map(str::to_owned).map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
+        });
+        Ok(Self { principal, named_workspace: named_workspace.transpose()? })
+    }
+}
+
+/// A segment of the path, decoded once.
+pub(super) async fn path(parts: &mut Parts, name: &str) -> String {
+    segment(parts, name).await
+}
+
+/// A JSON body. An empty one reads as `{}`.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, http: &Shared) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let (limit, idle) = (http.options.json_limit_bytes, http.options.body_idle_seconds);
+        let bytes = body::collect(body, limit, idle).await.map_err(|error| match error {
+            CollectError::TooLarge => {
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes"))
+            }
+            CollectError::Broken(cause) => {
+                ApiError::bad_request(format!("the body ended before its time: {cause}"))
+            }
+            CollectError::Idle => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
+        })?;
+        let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes };
+        if text.len() > 2 {
+            check_type(&parts)?;
+        }
+        serde_json::from_slice(text)
+            .map(Self)
+            .map_err(|error| ApiError::bad_request(format!("the body is not what this call takes: {error}")))
+    }
+}
+
+fn check_type(parts: &Parts) -> Result<(), ApiError> {
+    let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(()) };
+    let name = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    if name == "application/json" {
+        return Ok(());
+    }
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: Content-Type: application/json"))
+}
+
+/// The page of a list: how many, and after what.
+pub(super) struct ListQuery {
+    pub(super) limit: u32,
+    cursor: Option<String>,
+}
+
+impl FromRequestParts<Shared> for ListQuery {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        let bad = |error: &dyn std::fmt::Display| ApiError::bad_request(error.to_string());
+        let query = Pairs::of_query(parts).map_err(|error| bad(&error))?;
+        let limit = match query.one("limit").map_err(|error| bad(&error))? {
+            None => DEFAULT_LIMIT,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+                .ok_or_else(|| ApiError::bad_request(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
+        };
+        let cursor = query.one("cursor").map_err(|error| bad(&error))?.map(str::to_owned);
+        Ok(Self { limit, cursor })
+    }
+}
+
+impl ListQuery {
+    /// What the list goes on after; a cursor of another list is refused.
+    pub(super) fn after(&self, list: &str) -> Result<String, ApiError> {
+        let Some(cursor) = &self.cursor else { return Ok(String::new()) };
+        let decoded = (cursor.len() <= CURSOR_LIMIT_BYTES).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
+        decoded
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
+            .ok_or_else(|| ApiError::bad_request("the cursor is not one of this list: use nextCursor as it was given"))
+    }
+
+    /// The answer with one page: of `limit + 1` items asked for, the last only says that there are more.
+    pub(super) fn page<T: Serialize>(&self, list: &str, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Response {
+        let more = items.len() > self.limit as usize;
+        items.truncate(self.limit as usize);
+        let last = items.last().filter(|_| more);
+        let next = last.map(|item| URL_SAFE_NO_PAD.encode(format!("{list}\n{}", key(item))));
+        answer(StatusCode::OK, &json!({"items": items, "nextCursor": next}))
+    }
+}
+
+/// A success in its envelope.
+pub(super) fn answer(status: StatusCode, data: &impl Serialize) -> Response {
+    let body = json!({"success": true, "data": data}).to_string();
+    (status, [(CONTENT_TYPE, JSON)], body).into_response()
+}

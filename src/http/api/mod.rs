@@ -1,0 +1,60 @@
+//! `/api/v1`: the management API. Its envelope, its errors, and who calls.
+
+mod accounts;
+mod api_keys;
+mod credentials;
+mod error;
+mod extract;
+mod whoami;
+mod workspaces;
+
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::routes::Routes;
+use error::ApiError;
+
+/// Where the management API begins.
+const ROOT: &str = "/api/";
+
+/// Whether a path belongs to the management API, so that its errors have that shape.
+pub(super) fn owns(path: &str) -> bool {
+    path.starts_with(ROOT)
+}
+
+pub(super) fn no_such_route() -> Response {
+    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path; the API is under /api/v1/").into_response()
+}
+
+pub(super) fn no_such_method() -> Response {
+    let message = "this method is not answered here; the Allow header says what is";
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+}
+
+/// What the public door keeps when the API has its own: what a push needs.
+pub(super) fn credentials(routes: Routes) -> Routes {
+    routes.add(&Method::POST, "/api/v1/registry/credentials", credentials::issue)
+}
+
+/// The whole API.
+pub(super) fn everything(routes: Routes) -> Routes {
+    const ACCOUNT: &str = "/api/v1/accounts/{account}";
+    const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
+    const API_KEYS: &str = "/api/v1/workspaces/{workspace}/api-keys";
+    const API_KEY: &str = "/api/v1/workspaces/{workspace}/api-keys/{id}";
+    credentials(routes)
+        .add(&Method::POST, "/api/v1/registry/credentials/revoke", credentials::revoke)
+        .add(&Method::GET, "/api/v1/whoami", whoami::show)
+        .add(&Method::POST, "/api/v1/accounts", accounts::create)
+        .add(&Method::GET, "/api/v1/accounts", accounts::list)
+        .add(&Method::GET, ACCOUNT, accounts::show)
+        .add(&Method::DELETE, ACCOUNT, accounts::delete)
+        .add(&Method::POST, "/api/v1/workspaces", workspaces::create)
+        .add(&Method::GET, "/api/v1/workspaces", workspaces::list)
+        .add(&Method::GET, WORKSPACE, workspaces::show)
+        .add(&Method::PATCH, WORKSPACE, workspaces::update)
+        .add(&Method::DELETE, WORKSPACE, workspaces::delete)
+        .add(&Method::POST, API_KEYS, api_keys::create)
+        .add(&Method::GET, API_KEYS, api_keys::list)
+        .add(&Method::DELETE, API_KEY, api_keys::delete)
+}

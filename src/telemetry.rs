@@ -1,0 +1,471 @@
+//! What the server says about itself: logs, request ids and metrics.
+//!
+//! The one place that sets up `tracing` and the one that names metrics. Knows no HTTP and no database: callers hand
+//! in words. Secrets never come here.
+
+use std::fmt;
+use std::io::{IsTerminal, stderr};
+use std::time::Duration;
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+use crate::config::{Log, LogFormat};
+
+/// The longest request id that is taken over from a client, in bytes.
+const REQUEST_ID_LIMIT_BYTES: usize = 64;
+
+/// The MIME type of [`Metrics::render`].
+pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// The route label of a request that matched no route.
+pub const UNMATCHED_ROUTE: &str = "unmatched";
+
+/// Buckets of request times: from a cached manifest to a large upload, in seconds.
+const REQUEST_BUCKETS: [f64; 16] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+    300.0,
+];
+
+/// Buckets of database and storage operations, in seconds.
+const OPERATION_BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
+];
+
+/// Logging or metrics could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// `log.filter` is not a list of directives.
+    #[error(
+        "log.filter is {filter:?}, which is not a filter ({reason}); write a level such as \"info\", or directives \
+         such as \"info,berth=debug\""
+    )]
+    Filter {
+        /// The text.
+        filter: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// Logging was set up before in this process.
+    #[error("logging is set up already")]
+    AlreadyInstalled,
+    /// Two metrics share a name, or a name is not valid: a mistake in this file.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Sends what `tracing` collects to standard error, from now to the end of the process.
+///
+/// # Errors
+///
+/// [`TelemetryError::Filter`] for a filter that cannot be parsed, [`TelemetryError::AlreadyInstalled`] the second
+/// time.
+pub fn install_logging(log: &Log) -> Result<(), TelemetryError> {
+    let filter = parse_filter(&log.filter)?;
+    let as_text = match log.format {
+        LogFormat::Auto => stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr);
+    let installed = if as_text {
+        builder.with_ansi(stderr().is_terminal()).try_init()
+    } else {
+        builder.json().flatten_event(true).try_init()
+    };
+    installed.map_err(|_| TelemetryError::AlreadyInstalled)
+}
+
+/// Checks `log.filter` without installing anything.
+///
+/// # Errors
+///
+/// [`TelemetryError::Filter`] for a filter that cannot be parsed.
+pub fn check_filter(log: &Log) -> Result<(), TelemetryError> {
+    parse_filter(&log.filter).map(drop)
+}
+
+fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(filter).map_err(|error| TelemetryError::Filter {
+        filter: filter.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// The id of one request, in its answer and in every line it logs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(String);
+
+impl RequestId {
+    /// A new id.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4().simple().to_string())
+    }
+
+    /// The id a client or proxy sent, if it is 1 to 64 of `[A-Za-z0-9._-]`; else a new one.
+    #[must_use]
+    pub fn accept(incoming: Option<&[u8]>) -> Self {
+        incoming
+            .filter(|bytes| (1..=REQUEST_ID_LIMIT_BYTES).contains(&bytes.len()))
+            .filter(|bytes| {
+                bytes
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+            })
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .map_or_else(Self::random, |text| Self(text.to_owned()))
+    }
+
+    /// The id as a header carries it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Every metric of the server, in a registry of its own.
+///
+/// Labels are bounded: doors, operations, caches and reasons are words of the code (`&'static str`), methods are
+/// folded to the known ones, and a route is a template such as `/v2/{name}/blobs/{digest}`, never a path.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    received_bytes: IntCounterVec,
+    sent_bytes: IntCounterVec,
+    connections: IntGaugeVec,
+    open_uploads: IntGauge,
+    auth_failures: IntCounterVec,
+    cache_hits: IntCounterVec,
+    cache_misses: IntCounterVec,
+    database_seconds: HistogramVec,
+    writer_queue_length: IntGauge,
+    storage_seconds: HistogramVec,
+}
+
+/// Registers metrics one after the other.
+struct Registrar(Registry);
+
+impl Registrar {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, TelemetryError> {
+        let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, TelemetryError> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, TelemetryError> {
+        let metric = IntGauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, TelemetryError> {
+        let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let metric = HistogramVec::new(options, labels)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Errors
+    ///
+    /// [`TelemetryError::Metrics`] when a name is registered twice, which a test rules out.
+    pub fn new() -> Result<Self, TelemetryError> {
+        let registrar = Registrar(Registry::new());
+        registrar
+            .gauges("berth_build_info", "The running version.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        Ok(Self {
+            requests: registrar.counters(
+                "berth_http_requests_total",
+                "Requests answered.",
+                &["door", "route", "method", "status"],
+            )?,
+            request_seconds: registrar.histograms(
+                "berth_http_request_duration_seconds",
+                "Time from the head of a request to the end of its answer.",
+                &["door", "route"],
+                &REQUEST_BUCKETS,
+            )?,
+            received_bytes: registrar.counters(
+                "berth_http_received_bytes_total",
+                "Bytes of request bodies.",
+                &["door"],
+            )?,
+            sent_bytes: registrar.counters(
+                "berth_http_sent_bytes_total",
+                "Bytes of response bodies.",
+                &["door"],
+            )?,
+            connections: registrar.gauges(
+                "berth_http_connections",
+                "Connections open now.",
+                &["door"],
+            )?,
+            open_uploads: registrar.gauge("berth_open_uploads", "Upload sessions open now.")?,
+            auth_failures: registrar.counters(
+                "berth_auth_failures_total",
+                "Requests refused for their credentials or rights.",
+                &["reason"],
+            )?,
+            cache_hits: registrar.counters(
+                "berth_cache_hits_total",
+                "Look-ups answered from memory.",
+                &["cache"],
+            )?,
+            cache_misses: registrar.counters(
+                "berth_cache_misses_total",
+                "Look-ups that memory could not answer.",
+                &["cache"],
+            )?,
+            database_seconds: registrar.histograms(
+                "berth_database_operation_seconds",
+                "Time of database operations, their wait for a connection included.",
+                &["operation"],
+                &OPERATION_BUCKETS,
+            )?,
+            writer_queue_length: registrar.gauge(
+                "berth_writer_queue_length",
+                "Writes that wait for the database's writer.",
+            )?,
+            storage_seconds: registrar.histograms(
+                "berth_storage_operation_seconds",
+                "Time of storage operations.",
+                &["operation"],
+                &OPERATION_BUCKETS,
+            )?,
+            registry: registrar.0,
+        })
+    }
+
+    /// Counts one answered request. `route` is a template, or [`UNMATCHED_ROUTE`].
+    pub fn request(
+        &self,
+        door: &'static str,
+        route: &str,
+        method: &str,
+        status: u16,
+        duration: Duration,
+    ) {
+        let mut digits = [b'0'; 3];
+        self.requests
+            .with_label_values(&[
+                door,
+                route,
+                known_method(method),
+                status_digits(status, &mut digits),
+            ])
+            .inc();
+        self.request_seconds
+            .with_label_values(&[door, route])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Counts bytes of request bodies.
+    pub fn received(&self, door: &'static str, bytes: u64) {
+        self.received_bytes.with_label_values(&[door]).inc_by(bytes);
+    }
+
+    /// Counts bytes of response bodies.
+    pub fn sent(&self, door: &'static str, bytes: u64) {
+        self.sent_bytes.with_label_values(&[door]).inc_by(bytes);
+    }
+
+    /// Notes that a connection was opened.
+    pub fn connection_opened(&self, door: &'static str) {
+        self.connections.with_label_values(&[door]).inc();
+    }
+
+    /// Notes that a connection was closed.
+    pub fn connection_closed(&self, door: &'static str) {
+        self.connections.with_label_values(&[door]).dec();
+    }
+
+    /// Sets how many upload sessions are open.
+    pub fn set_open_uploads(&self, uploads: i64) {
+        self.open_uploads.set(uploads);
+    }
+
+    /// Counts a refusal.
+    pub fn auth_failure(&self, reason: &'static str) {
+        self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets how many look-ups in a cache memory has answered since the start, and how many it could not.
+    pub fn set_cache_lookups(&self, cache: &'static str, hits: u64, misses: u64) {
+        for (counters, total) in [(&self.cache_hits, hits), (&self.cache_misses, misses)] {
+            let counter = counters.with_label_values(&[cache]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
+    /// Notes how long a database operation took.
+    pub fn database_operation(&self, operation: &'static str, duration: Duration) {
+        self.database_seconds
+            .with_label_values(&[operation])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Sets how many writes wait for the writer.
+    pub fn set_writer_queue_length(&self, length: i64) {
+        self.writer_queue_length.set(length);
+    }
+
+    /// Notes how long a storage operation took.
+    pub fn storage_operation(&self, operation: &'static str, duration: Duration) {
+        self.storage_seconds
+            .with_label_values(&[operation])
+            .observe(duration.as_secs_f64());
+    }
+
+    /// All metrics in Prometheus' text format, of type [`METRICS_CONTENT_TYPE`].
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Encoding fails only for families without a name or without values, which gather() does not return.
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be written as text");
+        }
+        text
+    }
+}
+
+/// The three digits of a status, without an allocation for each request.
+fn status_digits(status: u16, digits: &mut [u8; 3]) -> &str {
+    let mut rest = status.min(999);
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789"[usize::from(rest % 10)];
+        rest /= 10;
+    }
+    std::str::from_utf8(digits).unwrap_or("000")
+}
+
+/// A method as a label: a client may invent any number of others.
+fn known_method(method: &str) -> &'static str {
+    match method {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_rendered_once_it_has_a_value() {
+        let metrics = Metrics::new().unwrap();
+        metrics.request(
+            "public",
+            "/v2/{name}/blobs/{digest}",
+            "GET",
+            206,
+            Duration::from_millis(3),
+        );
+        metrics.request("public", UNMATCHED_ROUTE, "BREW", 404, Duration::ZERO);
+        metrics.received("public", 10);
+        metrics.sent("pull", 20);
+        metrics.connection_opened("ops");
+        metrics.connection_opened("ops");
+        metrics.connection_closed("ops");
+        metrics.set_open_uploads(2);
+        metrics.auth_failure("expired");
+        metrics.set_cache_lookups("tags", 1, 1);
+        metrics.database_operation("read", Duration::from_micros(200));
+        metrics.set_writer_queue_length(3);
+        metrics.storage_operation("commit", Duration::from_secs(1));
+        let without_buckets: String = metrics
+            .render()
+            .lines()
+            .filter(|line| !line.contains("_bucket{"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        insta::assert_snapshot!(without_buckets);
+    }
+
+    #[test]
+    fn two_sets_of_metrics_live_in_one_process() {
+        let one = Metrics::new().unwrap();
+        let other = Metrics::new().unwrap();
+        one.auth_failure("expired");
+        assert!(!other.render().contains("expired"));
+    }
+
+    #[test]
+    fn status_labels_have_three_digits() {
+        for (status, text) in [(200, "200"), (99, "099"), (0, "000"), (1000, "999")] {
+            assert_eq!(status_digits(status, &mut [0; 3]), text);
+        }
+    }
+
+    #[test]
+    fn sane_request_ids_are_kept_and_others_replaced() {
+        let longest = "a".repeat(64);
+        for kept in ["a", "4bf92f35-77b3.X_1", &longest] {
+            assert_eq!(RequestId::accept(Some(kept.as_bytes())).as_str(), kept);
+        }
+        let too_long = "a".repeat(65);
+        for replaced in ["", "a b", "a\nb", "a\"", "ä", &too_long] {
+            let id = RequestId::accept(Some(replaced.as_bytes()));
+            assert_ne!(id.as_str(), replaced);
+            assert_eq!(id.as_str().len(), 32);
+        }
+        assert_ne!(RequestId::accept(None), RequestId::accept(None));
+    }
+
+    #[test]
+    fn a_wrong_filter_is_refused_with_its_text() {
+        let log = Log {
+            filter: String::from("berth=loud"),
+            ..Log::default()
+        };
+        let message = check_filter(&log).unwrap_err().to_string();
+        assert!(message.starts_with("log.filter is \"berth=loud\""));
+        check_filter(&Log::default()).unwrap();
+    }
+}
