@@ -16,8 +16,7 @@ use super::blobs::LinkedBlob;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
 use super::workspaces::Workspace;
-use crate::oci::RepositoryName;
-use crate::oci::Tag;
+use crate::oci::{RepositoryName, Tag};
 
 /// Locks of a table: more than the threads that fill it.
 const SHARDS: usize = 64;
