@@ -45,6 +45,7 @@ pub(crate) type Outcome = Result<(), Failure>;
 type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// One fact about registries, with the code that looks whether it holds.
+#[derive(Clone, Copy)]
 pub(crate) struct Case {
     /// The name of the function, which reads as the fact.
     pub(crate) name: &'static str,

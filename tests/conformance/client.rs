@@ -7,7 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT as ACCEPT_HEADER, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION,
+};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
@@ -17,6 +20,9 @@ use crate::tokens::{self, Challenge, Tokens};
 
 /// No answer takes longer, on any machine that runs this.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// What clients of today take: the manifests of OCI and of Docker, and any blob.
+const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, */*";
 /// How much of a body a failure shows.
 const SHOWN_BODY_CHARACTERS: usize = 300;
 /// The `code` values of the specification's table of errors.
@@ -51,8 +57,12 @@ pub(crate) struct Registry {
 impl Registry {
     /// Looks whether the target is there and wants credentials.
     pub(crate) async fn connect(target: Target) -> anyhow::Result<Self> {
+        let accept = HeaderMap::from_iter([(ACCEPT_HEADER, HeaderValue::from_static(ACCEPT))]);
         let http = reqwest::Client::builder()
+            .default_headers(accept)
             .timeout(TIMEOUT)
+            // One connection a request: a registry that hangs up after one refusal cannot fail the next request.
+            .pool_max_idle_per_host(0)
             .no_proxy()
             .build()?;
         let base = format!("{}/v2/", target.base_url);
@@ -129,10 +139,10 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Adds a header; a case writes only valid ones.
+    /// Sets a header; a case writes only valid ones.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(HeaderName::from_static(name), value);
+            self.headers.insert(HeaderName::from_static(name), value);
         }
         self
     }
@@ -242,7 +252,8 @@ impl Call<'_> {
             is_berth: self.registry.target.is_berth,
             request: request.clone(),
         };
-        answer.body = response.bytes().await.map_err(broken)?;
+        let body = response.bytes().await;
+        answer.body = body.map_err(|_| answer.wrong("the body should not break off"))?;
         answer.check_warnings()?;
         Ok(answer)
     }
@@ -305,6 +316,17 @@ impl Answer {
                 self.request,
                 self.status.as_u16()
             )));
+        }
+        Ok(self)
+    }
+
+    /// The answer, if the registry refused: Berth must do so as the client's mistake, with one of these codes.
+    pub(crate) fn expect_refused(self, codes: &[&str]) -> Result<Self, Failure> {
+        if self.is_berth {
+            return self.expect_error(&[400, 404, 405, 414], codes);
+        }
+        if self.status.is_success() {
+            return Err(self.wrong("it should be refused"));
         }
         Ok(self)
     }

@@ -228,10 +228,10 @@ impl ManifestBuilder {
 
     /// The manifest, filled up with an annotation to exactly `size_bytes`.
     pub(crate) fn build_with_size(self, size_bytes: usize) -> Manifest {
-        let padded = self.annotation("org.example.padding", "");
-        let missing = size_bytes.saturating_sub(padded.clone().build().body.size_bytes());
-        padded
-            .annotation("org.example.padding", &"x".repeat(missing))
-            .build()
+        const MARK: &str = "@";
+        let marked = self.annotation("org.example.padding", MARK).build();
+        let padding = "x".repeat(size_bytes + MARK.len() - marked.body.size_bytes());
+        let text = String::from_utf8_lossy(&marked.body.bytes).replacen(MARK, &padding, 1);
+        marked.with_bytes(text)
     }
 }

@@ -76,7 +76,7 @@ fn octets(request: RawRequest, claimed_bytes: usize) -> RawRequest {
 }
 
 fn expect_refused(status: Option<u16>) -> Outcome {
-    ensure(!status.is_some_and(|status| status < 300), || {
+    ensure(status.is_none_or(|status| status >= 300), || {
         format!("the request was answered {status:?}")
     })
 }
@@ -154,8 +154,7 @@ async fn resume(mut upload: Upload, blob: &Content) -> Outcome {
             upload.advance(answer, blob.size_bytes())?;
             return upload.finish(blob).await;
         }
-        // Bytes of the broken request may still have been on their way: the offset has moved.
-        answer.expect(416)?;
+        // Bytes of the broken request may still have been on their way, so that the offset has moved: ask again.
     }
     Err(Failure::Wrong(format!(
         "{}: still moving after {MAX_RESUMPTIONS} resumptions",

@@ -76,8 +76,9 @@ fn main() -> anyhow::Result<ExitCode> {
         .build()
         .context("starting the runtime")?;
 
+    let (targets, servers) = runtime.block_on(target::targets());
     let mut trials = Vec::new();
-    for target in runtime.block_on(target::targets()) {
+    for target in targets {
         let registry = Arc::new(runtime.block_on(Registry::connect(target))?);
         for (category, cases) in CATEGORIES {
             trials.extend(
@@ -87,7 +88,10 @@ fn main() -> anyhow::Result<ExitCode> {
             );
         }
     }
-    Ok(libtest_mimic::run(&arguments, trials).exit_code())
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let _inside = runtime.enter();
+    drop(servers);
+    Ok(conclusion.exit_code())
 }
 
 fn trial(registry: &Arc<Registry>, category: &str, case: Case, runtime: &Handle) -> Trial {

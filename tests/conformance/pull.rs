@@ -41,6 +41,11 @@ pub(crate) fn cases() -> Vec<Case> {
             a_manifest_is_pulled_with_a_list_of_accepted_types
         ),
         case!(
+            Should,
+            "Accept: */* takes any type",
+            a_manifest_is_pulled_by_a_client_that_takes_anything
+        ),
+        case!(
             Must,
             "GET of an unknown manifest is 404",
             an_unknown_tag_is_not_found
@@ -202,6 +207,18 @@ async fn a_manifest_is_pulled_with_a_list_of_accepted_types(repository: Reposito
     let call = repository
         .manifest(Method::GET, "v1")?
         .header("accept", &accepted);
+    call.send()
+        .await?
+        .expect(200)?
+        .expect_body(&manifest.body.bytes)
+        .map(drop)
+}
+
+async fn a_manifest_is_pulled_by_a_client_that_takes_anything(repository: Repository) -> Outcome {
+    let manifest = repository.push_image("v1").await?;
+    let call = repository
+        .manifest(Method::GET, "v1")?
+        .header("accept", "*/*");
     call.send()
         .await?
         .expect(200)?

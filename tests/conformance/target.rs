@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::env;
-use std::sync::Arc;
 
 /// One registry, with what is needed to use it.
 pub(crate) struct Target {
@@ -18,21 +17,22 @@ pub(crate) struct Target {
     pub(crate) password: String,
     /// Whether Berth's own promises are asked for too.
     pub(crate) is_berth: bool,
-    /// What must stay alive as long as the target is used, such as a server in this process.
-    pub(crate) keep_alive: Option<Arc<dyn Any + Send + Sync>>,
 }
 
+/// What must stay alive as long as the trials run: servers in this process, their folders and databases.
+pub(crate) type Servers = Vec<Box<dyn Any + Send>>;
+
 /// The registry that the environment names, else the ones this process starts.
-pub(crate) async fn targets() -> Vec<Target> {
+pub(crate) async fn targets() -> (Vec<Target>, Servers) {
     match target_of_environment() {
-        Some(target) => vec![target],
+        Some(target) => (vec![target], Servers::new()),
         None => in_process_targets().await,
     }
 }
 
-/// Starts one server per database in this process, on the runtime that polls this; each with `is_berth` and its handle in `keep_alive`.
-async fn in_process_targets() -> Vec<Target> {
-    Vec::new()
+/// Starts one server per database on the runtime that polls this, each with a target of its name and `is_berth: true`.
+async fn in_process_targets() -> (Vec<Target>, Servers) {
+    (Vec::new(), Servers::new())
 }
 
 fn target_of_environment() -> Option<Target> {
@@ -45,6 +45,5 @@ fn target_of_environment() -> Option<Target> {
         username: variable("USER").unwrap_or_default(),
         password: variable("PASSWORD").unwrap_or_default(),
         is_berth: variable("IS_BERTH").is_some_and(|value| value == "true"),
-        keep_alive: None,
     })
 }
