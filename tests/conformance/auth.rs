@@ -112,7 +112,7 @@ pub(crate) fn cases() -> Vec<Case> {
         ),
         case!(
             Berth,
-            "an operator's or nobody's name gets no anonymous pull",
+            "without credentials a repository answers the same whether it exists or not",
             an_anonymous_pull_is_refused_whether_the_repository_exists_or_not
         ),
     ]

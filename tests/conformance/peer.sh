@@ -54,5 +54,5 @@ BERTH_CONFORMANCE_URL="http://$address" BERTH_CONFORMANCE_NAME=peer \
     > "$folder/output.txt" 2>&1 || true
 
 sed -n 's/^test peer::\([a-z0-9_:]*\) *\.\.\. FAILED.*/\1/p' "$folder/output.txt" | sort > "$folder/failures.txt"
-tail -n 2 "$folder/output.txt"
+grep '^test result' "$folder/output.txt" || { cat "$folder/output.txt" >&2; exit 1; }
 echo "failing cases: $folder/failures.txt"

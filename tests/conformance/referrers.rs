@@ -185,11 +185,6 @@ pub(crate) fn cases() -> Vec<Case> {
             "what does not fit into one answer comes in pages by Link",
             a_long_list_comes_in_pages
         ),
-        case!(
-            Berth,
-            "the filter holds on every page",
-            a_filtered_list_comes_in_pages
-        ),
     ]
 }
 
@@ -609,17 +604,6 @@ async fn a_long_list_comes_in_pages(repository: Repository) -> Outcome {
     let call = list(&repository, subject.digest())?.query("artifactType", SIGNATURE);
     let (signatures, _) = all_pages(&repository, call).await?;
     expect_digests(&signatures, &pushed.iter().step_by(10).collect::<Vec<_>>())
-}
-
-async fn a_filtered_list_comes_in_pages(repository: Repository) -> Outcome {
-    let subject = repository.push_image("v1").await?;
-    let pushed = push_many(&repository, &subject, 25).await?;
-    let call = list(&repository, subject.digest())?
-        .query("artifactType", SIGNATURE)
-        .query("n", "2");
-    let (signatures, pages) = all_pages(&repository, call).await?;
-    expect_digests(&signatures, &pushed.iter().step_by(10).collect::<Vec<_>>())?;
-    same("pages", &pages, &2)
 }
 
 async fn a_sha512_subject_has_referrers(repository: Repository) -> Outcome {
