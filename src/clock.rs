@@ -23,10 +23,8 @@ impl Millis {
     /// The time as RFC 3339 in UTC, as the API writes it.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        jiff::Timestamp::from_millisecond(self.0).map_or_else(
-            |_| String::from("9999-12-31T23:59:59Z"),
-            |time| time.to_string(),
-        )
+        jiff::Timestamp::from_millisecond(self.0)
+            .map_or_else(|_| String::from("9999-12-31T23:59:59Z"), |time| time.to_string())
     }
 }
 
@@ -48,10 +46,7 @@ impl Clock {
 
     /// The time now.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that asks the system"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
     pub fn now(&self) -> Millis {
         match self {
             Self::System => Millis(jiff::Timestamp::now().as_millisecond()),
