@@ -25,7 +25,7 @@ const SHARED_RIGHTS_AGE: Duration = Duration::from_secs(3);
 
 /// Something that a change made untrue.
 #[derive(Clone, Debug)]
-pub enum Mark {
+pub(super) enum Mark {
     /// The repository of this name came, went or became an image.
     Repository(RepositoryName),
     /// Where a tag points.

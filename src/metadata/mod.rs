@@ -36,7 +36,7 @@ pub use repositories::{Lock, Repository, RepositoryId};
 pub use signing_keys::SigningKeyRow;
 pub use tags::TagChange;
 pub use uploads::{TakenUpload, UploadRow, UploadState};
-pub use workspaces::{NewWorkspace, Workspace};
+pub use workspaces::{NewWorkspace, Workspace, WorkspaceSettings};
 
 use crate::clock::Clock;
 use crate::config::DatabaseLocation;
