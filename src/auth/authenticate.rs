@@ -1,0 +1,320 @@
+//! Who sent this request? Reads the `Authorization` header; bad credentials are an error, never anonymous.
+//!
+//! Each kind of secret has a fixed list of places that take it. `/v2/` takes access tokens as Bearer, and API keys and
+//! registry credentials as Basic passwords; `/token` takes the same passwords; `/api/v1` takes API keys and operator
+//! keys, either way.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Auth;
+use super::error::RequestError;
+use super::keys::KeyError;
+use super::live::{self, Basis, LiveError, Rights};
+use super::principal::{Principal, PrincipalKind};
+use super::refusal::{ChallengeError, Refusal};
+use super::secrets::{API_KEY_PREFIX, ApiKeySecret};
+use super::tokens::{AccessToken, Good, Kind, TokenError, Verifier};
+use crate::metadata::MetadataError;
+
+/// Bytes of an `Authorization` header at most: a token of the greatest length as a password, in base64.
+pub const MAX_HEADER_BYTES: usize = 24 * 1024;
+
+/// What an `Authorization` header holds.
+pub(super) enum Authorization<'a> {
+    Basic(BasicCredentials),
+    Bearer(&'a str),
+}
+
+/// A user name and a password. No `Debug`: the password is a secret.
+pub struct BasicCredentials {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
+/// Who calls `/v2/`.
+#[derive(Clone)]
+pub enum Caller {
+    /// Nobody in particular.
+    Anonymous,
+    /// Somebody who showed a password.
+    Basic(Arc<Principal>),
+    /// Somebody who showed an access token.
+    Bearer(BearerCaller),
+}
+
+/// Somebody who showed an access token.
+#[derive(Clone)]
+pub struct BearerCaller {
+    pub(super) token: Good<AccessToken>,
+    pub(super) principal: Arc<Principal>,
+}
+
+impl Caller {
+    /// How the log names it.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        self.principal().map_or("anonymous", |principal| principal.actor())
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        match self {
+            Self::Anonymous => None,
+            Self::Basic(principal) => Some(principal),
+            Self::Bearer(bearer) => Some(&bearer.principal),
+        }
+    }
+}
+
+/// Why credentials were not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// A password was sent that is not good, or a header that cannot be read.
+    #[error("{0}")]
+    Refused(String),
+    /// A Bearer token was sent that is not good.
+    #[error("{0}")]
+    InvalidToken(String),
+    /// It could not be looked up.
+    #[error("rights cannot be read now")]
+    Unavailable(#[source] MetadataError),
+}
+
+impl From<AuthenticationError> for Refusal {
+    fn from(error: AuthenticationError) -> Self {
+        let challenge = |error, message| Self::Challenge { error, scope: String::new(), message };
+        match error {
+            AuthenticationError::Refused(message) => challenge(None, message),
+            AuthenticationError::InvalidToken(message) => challenge(Some(ChallengeError::InvalidToken), message),
+            AuthenticationError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl From<AuthenticationError> for RequestError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
+                Self::Unauthorized(message)
+            }
+            AuthenticationError::Unavailable(error) => Self::Metadata(error),
+        }
+    }
+}
+
+fn refused(message: &str) -> AuthenticationError {
+    AuthenticationError::Refused(message.to_owned())
+}
+
+/// The one `Authorization` header of a request. Two of them could mean two things to two readers.
+pub fn single_header<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<&'a str>, AuthenticationError> {
+    let mut values = values.into_iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(refused("more than one Authorization header was sent"));
+    }
+    let text = std::str::from_utf8(value).map_err(|_| refused("the Authorization header cannot be read"))?;
+    Ok(Some(text))
+}
+
+/// The user name and password in an `Authorization` header, for the token endpoint.
+pub fn basic_credentials(header: Option<&str>) -> Result<Option<BasicCredentials>, AuthenticationError> {
+    match header.map(parse).transpose()? {
+        None => Ok(None),
+        Some(Authorization::Basic(credentials)) => Ok(Some(credentials)),
+        Some(Authorization::Bearer(_)) => Err(refused("a token is asked for with a user name and a password")),
+    }
+}
+
+pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationError> {
+    if header.len() > MAX_HEADER_BYTES {
+        return Err(refused("the Authorization header is too long"));
+    }
+    let unreadable = || refused("the Authorization header cannot be read: send Basic or Bearer credentials");
+    let (scheme, value) = header.trim().split_once(' ').ok_or_else(unreadable)?;
+    let value = value.trim_start();
+    if value.is_empty() {
+        return Err(unreadable());
+    }
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Authorization::Bearer(value));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(unreadable());
+    }
+    // RFC 7617: the user name ends at the first colon, the password may hold more of them.
+    let decoded = STANDARD.decode(value).map_err(|_| unreadable())?;
+    let decoded = String::from_utf8(decoded).map_err(|_| unreadable())?;
+    let (username, password) = decoded.split_once(':').ok_or_else(unreadable)?;
+    if decoded.chars().any(char::is_control) {
+        return Err(unreadable());
+    }
+    Ok(Authorization::Basic(BasicCredentials { username: username.to_owned(), password: password.to_owned() }))
+}
+
+impl Auth {
+    /// Who calls `/v2/`. `header` is the one `Authorization` header, see [`single_header`].
+    ///
+    /// # Errors
+    /// A challenge without a scope (see [`Refusal::with_scope`]) when the credentials are bad.
+    pub async fn authenticate_registry(&self, header: Option<&str>) -> Result<Caller, Refusal> {
+        let Some(header) = header else { return Ok(Caller::Anonymous) };
+        let caller = match parse(header) {
+            Ok(Authorization::Basic(credentials)) => {
+                self.password(&credentials.username, &credentials.password).await.map(Caller::Basic)
+            }
+            Ok(Authorization::Bearer(token)) => self.bearer(token).await.map(Caller::Bearer),
+            Err(error) => Err(error),
+        };
+        caller.map_err(Refusal::from)
+    }
+
+    /// Who calls `/api/v1`: an API key or an operator key, as Bearer or as the password of any user.
+    pub async fn authenticate_api(&self, header: Option<&str>) -> Result<Arc<Principal>, AuthenticationError> {
+        let header = header.ok_or_else(|| refused("an API key is needed: send it as Authorization: Bearer"))?;
+        let secret = match parse(header)? {
+            Authorization::Basic(credentials) => credentials.password,
+            Authorization::Bearer(secret) => secret.to_owned(),
+        };
+        let secret = ApiKeySecret::parse(&secret)
+            .ok_or_else(|| refused("this is no API key: the API takes the keys that start with berth_"))?;
+        self.api_key(&secret).await
+    }
+
+    /// Who a registry password belongs to.
+    pub(super) async fn password(
+        &self,
+        username: &str,
+        password: &str,
+    ) -> Result<Arc<Principal>, AuthenticationError> {
+        if password.starts_with(API_KEY_PREFIX) {
+            let secret = ApiKeySecret::parse(password)
+                .ok_or_else(|| refused("the password looks like an API key but is mistyped or cut off"))?;
+            let principal = self.api_key(&secret).await?;
+            return match principal.kind() {
+                PrincipalKind::OperatorKey => Err(refused(
+                    "an operator key is no registry password: use an API key of a workspace, or a registry credential",
+                )),
+                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential if self.options().api_keys_as_passwords => {
+                    Ok(principal)
+                }
+                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(refused(
+                    "API keys are not taken as registry passwords here: ask for a registry credential",
+                )),
+            };
+        }
+        self.credential(Some(username), password).await
+    }
+
+    /// Who a registry credential belongs to; its user name is asked for where there is one.
+    pub(super) async fn credential(
+        &self,
+        username: Option<&str>,
+        token: &str,
+    ) -> Result<Arc<Principal>, AuthenticationError> {
+        let good = self.verify(&self.inner().credentials, token).await.map_err(|error| match error {
+            VerifyError::Token(TokenError::Expired) => refused("the registry credential has expired: ask for a new one"),
+            VerifyError::Token(TokenError::NotYet) => refused("the registry credential is not valid yet"),
+            VerifyError::Token(TokenError::Invalid | TokenError::WrongKind | TokenError::UnknownKey) => {
+                refused("the password is no API key and no registry credential of this registry")
+            }
+            VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
+        })?;
+        if username.is_some_and(|username| username != good.prefix) {
+            return Err(AuthenticationError::Refused(format!(
+                "this registry credential goes with the user name {}",
+                good.prefix
+            )));
+        }
+        let basis = Basis::Token(Arc::clone(&good.proof));
+        self.live(&basis).await.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => {
+                AuthenticationError::Refused(format!("the registry credential no longer counts: {reason}"))
+            }
+            LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
+        })
+    }
+
+    async fn bearer(&self, token: &str) -> Result<BearerCaller, AuthenticationError> {
+        let token = self.verify(&self.inner().access_tokens, token).await.map_err(|error| match error {
+            VerifyError::Token(TokenError::Expired) => {
+                AuthenticationError::InvalidToken(String::from("the access token has expired"))
+            }
+            VerifyError::Token(_) if token.starts_with(API_KEY_PREFIX) => AuthenticationError::InvalidToken(
+                String::from("an API key is no Bearer token in the registry: send it as a Basic password"),
+            ),
+            VerifyError::Token(error) => {
+                AuthenticationError::InvalidToken(format!("{error}: get an access token from the token endpoint"))
+            }
+            VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
+        })?;
+        let basis = Basis::Token(Arc::clone(&token.proof));
+        let principal = self.live(&basis).await.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => {
+                AuthenticationError::InvalidToken(format!("the access token no longer counts: {reason}"))
+            }
+            LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
+        })?;
+        Ok(BearerCaller { token, principal })
+    }
+
+    async fn api_key(&self, secret: &ApiKeySecret) -> Result<Arc<Principal>, AuthenticationError> {
+        let inner = self.inner();
+        let unavailable = AuthenticationError::Unavailable;
+        let key = inner.metadata.api_key_by_hash(secret.hash().as_str()).await.map_err(unavailable)?;
+        let key = key.ok_or_else(|| refused("there is no such API key, or it has been deleted"))?;
+        if key.expires_at.is_some_and(|end| end <= inner.clock.now()) {
+            return Err(refused("the API key has expired"));
+        }
+        let basis = Basis::Key { id: key.id.clone() };
+        let mut rights = Rights::Remembered(&inner.metadata);
+        let principal = live::principal_of_key(&mut rights, key, &basis, &inner.patterns).await;
+        let principal = principal.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => {
+                AuthenticationError::Refused(format!("the API key no longer counts: {reason}"))
+            }
+            LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
+        })?;
+        inner.last_used.record(&principal.key.id, inner.clock.now());
+        Ok(Arc::new(principal))
+    }
+
+    async fn live(&self, basis: &Basis) -> Result<Arc<Principal>, LiveError> {
+        let inner = self.inner();
+        let mut rights = Rights::Remembered(&inner.metadata);
+        let principal = live::principal(&mut rights, basis, &inner.patterns).await?;
+        inner.last_used.record(&principal.key.id, inner.clock.now());
+        Ok(Arc::new(principal))
+    }
+
+    async fn verify<T: Kind>(&self, verifier: &Verifier<T>, token: &str) -> Result<Good<T>, VerifyError> {
+        let inner = self.inner();
+        match verifier.verify(token, inner.clock.now()) {
+            Err(TokenError::UnknownKey) => {}
+            other => return other.map_err(VerifyError::Token),
+        }
+        // Another replica may have a newer key.
+        match inner.keys.refresh().await {
+            Ok(true) => verifier.verify(token, inner.clock.now()).map_err(VerifyError::Token),
+            Ok(false) => Err(VerifyError::Token(TokenError::UnknownKey)),
+            Err(KeyError::Metadata(error)) => Err(VerifyError::Unavailable(error)),
+            Err(error) => {
+                tracing::error!(error = %error, "the signing keys could not be read again");
+                Err(VerifyError::Token(TokenError::UnknownKey))
+            }
+        }
+    }
+}
+
+enum VerifyError {
+    Token(TokenError),
+    Unavailable(MetadataError),
+}

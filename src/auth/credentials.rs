@@ -1,0 +1,219 @@
+//! Registry credentials: signed, short-lived passwords for one workspace or one repository, and their revocation.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::Auth;
+use super::action::{Action, ActionSet};
+use super::error::RequestError;
+use super::keys::Purpose;
+use super::principal::Principal;
+use super::role::Right;
+use super::target::{RegistryHosts, Target};
+use super::token_endpoint::parent;
+use super::tokens::{self, Claims, CredentialClaims};
+use crate::clock::Millis;
+use crate::metadata::Workspace;
+
+/// The shortest credential.
+const MIN_LIFETIME_S: i64 = 60;
+/// The longest credential that any configuration allows: twelve hours.
+pub(super) const LIFETIME_CEILING_S: i64 = 12 * 3_600;
+/// How much longer a revocation is kept: an access token may outlive its credential by a minute.
+const REVOCATION_SLACK_S: i64 = 300;
+/// Bytes of a credential's id.
+const ID_LENGTH: usize = 32;
+
+/// What a credential is asked for with.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialRequest {
+    /// Narrows it to one repository.
+    pub target_image: Option<String>,
+    /// Narrows it to these actions.
+    pub actions: Option<Vec<String>>,
+    /// How long it shall live.
+    pub expires_in_seconds: Option<i64>,
+}
+
+/// A credential, as API.md shows it. No `Debug`: it holds the password.
+#[derive(Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCredential {
+    /// Always `builtin`.
+    pub provider: &'static str,
+    /// Host and prefix to push to.
+    pub push_registry: String,
+    /// Host and prefix to pull from.
+    pub pull_registry: String,
+    /// The target as it is pushed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_image: Option<String>,
+    /// The target as it is pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull_image: Option<String>,
+    /// The workspace's prefix.
+    pub username: String,
+    /// The signed token.
+    pub password: String,
+    /// When it ends.
+    pub expires_at: String,
+    /// What it is revoked by.
+    pub credential_id: String,
+}
+
+/// What to revoke: exactly one of the three.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Revocation {
+    /// One credential.
+    pub credential_id: Option<String>,
+    /// All credentials that a key got until now.
+    pub api_key_id: Option<String>,
+    /// All credentials of the workspace until now.
+    pub all: Option<bool>,
+}
+
+impl Auth {
+    /// Issues a registry credential to a key of `workspace`.
+    pub fn issue_credential(
+        &self,
+        principal: &Principal,
+        workspace: &Arc<Workspace>,
+        request: &CredentialRequest,
+        hosts: &RegistryHosts,
+    ) -> Result<IssuedCredential, RequestError> {
+        if principal.workspace().is_none_or(|own| own.id != workspace.id) {
+            return Err(RequestError::Forbidden(String::from(
+                "an operator key neither pulls nor pushes: ask with an API key of the workspace",
+            )));
+        }
+        let actions = actions(principal, request.actions.as_deref())?;
+        let target = request.target_image.as_deref().map(|text| Target::parse(text, workspace, hosts)).transpose()?;
+        if let (Some(target), Some(images)) = (&target, principal.narrowing().images())
+            && !images.hold(target.image())
+        {
+            let patterns = images.patterns().join(", ");
+            return Err(RequestError::Forbidden(format!(
+                "this key is limited to the images {patterns}; \"{}\" is not one of them",
+                target.image()
+            )));
+        }
+        let now = self.clock().now();
+        let expires_at_s = self.credential_end_s(principal, request.expires_in_seconds, now)?;
+        let id = Uuid::new_v4().simple().to_string();
+        let claims = Claims {
+            iss: self.options().service_name.clone(),
+            aud: Purpose::RegistryCredential.token_type().to_owned(),
+            sub: principal.actor().to_owned(),
+            jti: id.clone(),
+            iat: now.seconds(),
+            nbf: now.seconds(),
+            exp: expires_at_s,
+            body: CredentialClaims {
+                parent: parent(principal, workspace),
+                prefix: workspace.prefix.clone(),
+                repository: target.as_ref().map(|target| target.repository().as_str().to_owned()),
+                actions,
+            },
+        };
+        let password = tokens::sign(&self.inner().keys, Purpose::RegistryCredential, &claims)
+            .map_err(|error| RequestError::Internal(error.to_string()))?;
+        let pull_host = hosts.pull.as_deref().unwrap_or(&hosts.push);
+        Ok(IssuedCredential {
+            provider: "builtin",
+            push_registry: format!("{}/{}", hosts.push, workspace.prefix),
+            pull_registry: format!("{pull_host}/{}", workspace.prefix),
+            push_image: target.as_ref().map(|target| target.reference(&hosts.push)),
+            pull_image: target.as_ref().map(|target| target.reference(pull_host)),
+            username: workspace.prefix.clone(),
+            password: password.reveal().to_owned(),
+            expires_at: Millis(expires_at_s.saturating_mul(1000)).rfc3339(),
+            credential_id: id,
+        })
+    }
+
+    fn credential_end_s(
+        &self,
+        principal: &Principal,
+        wanted: Option<i64>,
+        now: Millis,
+    ) -> Result<i64, RequestError> {
+        let limit = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).min(LIFETIME_CEILING_S);
+        let longest = limit(self.options().credential_max_seconds);
+        let lifetime = wanted.unwrap_or_else(|| limit(self.options().credential_default_seconds).min(longest));
+        if !(MIN_LIFETIME_S..=longest).contains(&lifetime) {
+            return Err(RequestError::BadRequest(format!(
+                "expiresInSeconds is a number from {MIN_LIFETIME_S} to {longest}"
+            )));
+        }
+        let end = now.seconds() + lifetime;
+        Ok(principal.expires_at().map_or(end, |key_end| end.min(key_end.seconds())))
+    }
+
+    /// Revokes one credential, those of a key, or all of the workspace.
+    pub async fn revoke_credentials(
+        &self,
+        principal: &Principal,
+        workspace: &Arc<Workspace>,
+        revocation: &Revocation,
+    ) -> Result<(), RequestError> {
+        let own = principal.workspace().is_none_or(|own| own.id == workspace.id);
+        if !own || !principal.role().may(Right::Administer) {
+            return Err(RequestError::Forbidden(String::from("revoking credentials takes a key with the role admin")));
+        }
+        let mut change = self.metadata().begin().await?;
+        match (&revocation.credential_id, &revocation.api_key_id, revocation.all) {
+            (Some(id), None, None) => {
+                if id.len() != ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(RequestError::BadRequest(String::from("credentialId is no id of a credential")));
+                }
+                let now = self.clock().now();
+                let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
+                change.revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until).await?;
+            }
+            (None, Some(id), None) => {
+                if !change.revoke_api_key_credentials(&workspace.id, id).await? {
+                    return Err(RequestError::NotFound(String::from("this workspace has no such API key")));
+                }
+            }
+            (None, None, Some(true)) => change.revoke_workspace_credentials(workspace).await?,
+            _ => {
+                return Err(RequestError::BadRequest(String::from(
+                    "say what to revoke by exactly one of credentialId, apiKeyId and \"all\": true",
+                )));
+            }
+        }
+        Ok(change.commit().await?)
+    }
+}
+
+/// The actions of a credential: those asked for, each of which the key must have; else pull, and push where it has it.
+fn actions(principal: &Principal, wanted: Option<&[String]>) -> Result<ActionSet, RequestError> {
+    let own = principal.actions();
+    let Some(wanted) = wanted else {
+        let default = own.intersection(ActionSet::of(&[Action::Pull, Action::Push]));
+        if default.is_empty() {
+            return Err(RequestError::Forbidden(String::from("this key may neither pull nor push")));
+        }
+        return Ok(default);
+    };
+    let mut actions = ActionSet::EMPTY;
+    for word in wanted {
+        let action: Action = word.parse().map_err(|error| RequestError::BadRequest(format!("actions: {error}")))?;
+        if !own.contains(action) {
+            return Err(RequestError::Forbidden(format!(
+                "this key may not {action}, so a credential of it may not either"
+            )));
+        }
+        actions = actions.union(ActionSet::of(&[action]));
+    }
+    if actions.is_empty() {
+        return Err(RequestError::BadRequest(String::from(
+            "actions names at least one of pull, push and delete; leave it out for the default",
+        )));
+    }
+    Ok(actions)
+}

@@ -1,0 +1,220 @@
+//! Who calls, and what they may do: principals, roles, scopes, tokens, the one decision, and [`Granted`].
+//!
+//! Rights are read live on every request, through the memory of [`crate::metadata`]; a signed token proves identity and
+//! limits, never rights. This module knows no HTTP: headers come in as text, refusals go out as values.
+
+mod action;
+mod authenticate;
+mod credentials;
+mod decide;
+mod error;
+mod granted;
+mod key_files;
+mod key_rows;
+mod keys;
+mod last_used;
+mod live;
+mod principal;
+mod refusal;
+mod role;
+mod scope;
+mod secret_file;
+mod secrets;
+mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod token_endpoint;
+mod tokens;
+
+use std::sync::Arc;
+
+pub use action::{Action, ActionSet, UnknownAction};
+pub use authenticate::{
+    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, basic_credentials, single_header,
+};
+pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
+pub use decide::{Decision, decide};
+pub use error::RequestError;
+pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
+pub use keys::{Jwk, JwkSet, KeyError, KeyLocation, KeyRing, Purpose};
+pub use principal::{ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind};
+pub use refusal::{ChallengeError, Refusal};
+pub use role::{Right, Role, UnknownRole};
+pub use scope::{CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope};
+pub use secret_file::write_secret_file;
+pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, SecretText};
+pub use target::RegistryHosts;
+pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};
+pub use tokens::{AccessToken, TokenError};
+
+use crate::clock::Clock;
+use crate::metadata::{Metadata, MetadataError};
+use crate::oci::RepositoryName;
+use last_used::LastUsed;
+use principal::PatternCache;
+use tokens::{Credential, Verifier};
+
+/// Revocations that one call forgets at most.
+const PURGE_BATCH: u32 = 1_000;
+
+/// What an installation decides about tokens.
+#[derive(Clone, Debug)]
+pub struct AuthOptions {
+    /// The name of the service in challenges, and the `iss` of every token.
+    pub service_name: String,
+    /// How long a registry credential lives when nothing is asked for, in seconds.
+    pub credential_default_seconds: u64,
+    /// How long a registry credential may live, in seconds; at most twelve hours.
+    pub credential_max_seconds: u64,
+    /// How long an access token lives, in seconds; at least sixty.
+    pub access_token_seconds: u64,
+    /// Whether API keys are taken as registry passwords.
+    pub api_keys_as_passwords: bool,
+    /// Verified tokens that are remembered at most, of each kind.
+    pub token_cache_entries: u64,
+    /// Where the signing keys are kept.
+    pub keys: KeyLocation,
+}
+
+struct Inner {
+    metadata: Metadata,
+    keys: KeyRing,
+    options: AuthOptions,
+    clock: Clock,
+    patterns: PatternCache,
+    last_used: LastUsed,
+    credentials: Verifier<Credential>,
+    access_tokens: Verifier<AccessToken>,
+}
+
+/// Authorisation as a whole. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth(Arc<Inner>);
+
+impl Auth {
+    /// Puts it together; reads the signing keys, and makes those that are missing.
+    pub async fn open(options: AuthOptions, metadata: Metadata, clock: Clock) -> Result<Self, KeyError> {
+        let keys = KeyRing::open(&options.keys, &metadata, clock.clone()).await?;
+        let (issuer, entries) = (&options.service_name, options.token_cache_entries);
+        let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
+        let access_tokens = Verifier::new(keys.clone(), issuer.clone(), entries);
+        Ok(Self(Arc::new(Inner {
+            metadata,
+            keys,
+            options,
+            clock,
+            patterns: PatternCache::new(),
+            last_used: LastUsed::default(),
+            credentials,
+            access_tokens,
+        })))
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// Where rights are read and keys are kept.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.0.metadata
+    }
+
+    /// The clock that ends are judged by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The name of the service, as challenges give it.
+    #[must_use]
+    pub fn service_name(&self) -> &str {
+        &self.0.options.service_name
+    }
+
+    /// What was decided about tokens.
+    #[must_use]
+    pub fn options(&self) -> &AuthOptions {
+        &self.0.options
+    }
+
+    /// The public keys of access tokens.
+    #[must_use]
+    pub fn jwks(&self) -> JwkSet {
+        self.0.keys.jwks()
+    }
+
+    /// Lets a caller do `P` to a repository, or says why not.
+    ///
+    /// # Errors
+    /// A challenge if a (new) token could help this caller, a denial if live rights forbid it whatever is sent.
+    pub async fn grant<P: Permission>(
+        &self,
+        caller: &Caller,
+        repository: &RepositoryName,
+    ) -> Result<Granted<P>, Refusal> {
+        let inner = self.inner();
+        let now = inner.clock.now();
+        let scope = || repository_scope(repository, P::ASKED);
+        match caller {
+            Caller::Anonymous => Err(anonymous(scope())),
+            Caller::Basic(principal) => Granted::decide(principal, repository, &inner.patterns, now),
+            Caller::Bearer(bearer) => {
+                let granted = Granted::decide(&bearer.principal, repository, &inner.patterns, now)?;
+                if bearer.token.covers(repository, P::ACTION) {
+                    return Ok(granted);
+                }
+                let message = format!("the access token was not given for {} on \"{repository}\"", P::ACTION);
+                Err(insufficient_scope(scope(), message))
+            }
+        }
+    }
+
+    /// Lets a caller list the repositories of its workspace, or says why not.
+    pub async fn grant_catalog(&self, caller: &Caller) -> Result<GrantedCatalog, Refusal> {
+        match caller {
+            Caller::Anonymous => Err(anonymous(CATALOG_SCOPE.to_owned())),
+            Caller::Basic(principal) => GrantedCatalog::decide(principal),
+            Caller::Bearer(bearer) => {
+                let granted = GrantedCatalog::decide(&bearer.principal)?;
+                if bearer.token.covers_catalog() {
+                    return Ok(granted);
+                }
+                let message = String::from("the access token was not given for the catalogue");
+                Err(insufficient_scope(CATALOG_SCOPE.to_owned(), message))
+            }
+        }
+    }
+
+    /// Lets anybody in who is somebody: what `GET /v2/` asks for.
+    pub fn grant_base(&self, caller: &Caller) -> Result<(), Refusal> {
+        match caller {
+            Caller::Anonymous => Err(anonymous(String::new())),
+            Caller::Basic(_) | Caller::Bearer(_) => Ok(()),
+        }
+    }
+
+    /// Writes down when keys were last used. For a task in the background; losing a few is fine.
+    pub async fn flush_last_used(&self) -> Result<(), MetadataError> {
+        self.0.metadata.record_api_key_uses(&self.0.last_used.take()).await
+    }
+
+    /// Forgets revocations of credentials that have ended by themselves; how many. For a task in the background, to be
+    /// called again while it says that there were some.
+    pub async fn purge_revocations(&self) -> Result<u64, MetadataError> {
+        let mut transaction = self.0.metadata.begin().await?;
+        let purged = transaction.purge_revocations(self.0.clock.now(), PURGE_BATCH).await?;
+        transaction.commit().await?;
+        Ok(purged)
+    }
+}
+
+fn anonymous(scope: String) -> Refusal {
+    Refusal::Challenge { error: None, scope, message: String::from("authentication is needed") }
+}
+
+fn insufficient_scope(scope: String, message: String) -> Refusal {
+    Refusal::Challenge { error: Some(ChallengeError::InsufficientScope), scope, message }
+}

@@ -1,0 +1,290 @@
+//! Who calls, as the database knows them now, and what they are narrowed to.
+
+use std::fmt;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet};
+
+use super::action::ActionSet;
+use super::live::Basis;
+use super::role::Role;
+use crate::clock::Millis;
+use crate::metadata::{ApiKey, MetadataError, Workspace};
+use crate::oci::{ImageName, RepositoryName};
+
+/// Patterns of one key at most.
+pub const MAX_PATTERNS: usize = 64;
+/// Bytes of one pattern at most: as long as a repository name may be.
+pub const MAX_PATTERN_BYTES: usize = 255;
+/// Lists of patterns that stay compiled.
+const COMPILED_LISTS: u64 = 1024;
+
+/// What a principal showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// A key of the installation.
+    OperatorKey,
+    /// A key of a workspace.
+    ApiKey,
+    /// A signed credential that a key of a workspace asked for.
+    RegistryCredential,
+}
+
+impl PrincipalKind {
+    /// The word of the API for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OperatorKey => "operator_key",
+            Self::ApiKey => "api_key",
+            Self::RegistryCredential => "registry_credential",
+        }
+    }
+}
+
+/// Who calls. Made only by looking at the database (see `live`), so that a role or narrowing is never out of date.
+#[derive(Clone)]
+pub struct Principal {
+    pub(super) kind: PrincipalKind,
+    pub(super) id: String,
+    pub(super) actor: String,
+    pub(super) role: Role,
+    pub(super) key: Arc<ApiKey>,
+    pub(super) workspace: Option<Arc<Workspace>>,
+    pub(super) narrowing: Narrowing,
+    pub(super) expires_at: Option<Millis>,
+    pub(super) basis: Basis,
+}
+
+impl Principal {
+    /// What it showed.
+    #[must_use]
+    pub fn kind(&self) -> PrincipalKind {
+        self.kind
+    }
+
+    /// The id of the key, or of the credential.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The role; a credential has that of its key.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The key it is, or that asked for it.
+    #[must_use]
+    pub fn key(&self) -> &Arc<ApiKey> {
+        &self.key
+    }
+
+    /// The workspace it acts in; none for an operator key.
+    #[must_use]
+    pub fn workspace(&self) -> Option<&Arc<Workspace>> {
+        self.workspace.as_ref()
+    }
+
+    /// What it is narrowed to.
+    #[must_use]
+    pub fn narrowing(&self) -> &Narrowing {
+        &self.narrowing
+    }
+
+    /// What it may do to the repositories it reaches: what its role allows and nothing has narrowed away.
+    #[must_use]
+    pub fn actions(&self) -> ActionSet {
+        self.role.actions().intersection(self.narrowing.actions)
+    }
+
+    /// When what it showed ends by itself.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Millis> {
+        self.expires_at
+    }
+
+    /// How rows name who made them: `key:<id>` or `credential:<id>`.
+    #[must_use]
+    pub fn actor(&self) -> &str {
+        &self.actor
+    }
+}
+
+impl fmt::Debug for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Principal({} as {})", self.actor, self.role)
+    }
+}
+
+/// Limits on top of a role. Every one that is present holds: narrowing only ever intersects.
+#[derive(Clone, Debug)]
+pub struct Narrowing {
+    pub(super) images: Option<Arc<ImagePatterns>>,
+    pub(super) repository: Option<RepositoryName>,
+    pub(super) actions: ActionSet,
+}
+
+impl Narrowing {
+    /// The globs of image names that the key is limited to.
+    #[must_use]
+    pub fn images(&self) -> Option<&ImagePatterns> {
+        self.images.as_deref()
+    }
+
+    /// The one repository that the credential is limited to.
+    #[must_use]
+    pub fn repository(&self) -> Option<&RepositoryName> {
+        self.repository.as_ref()
+    }
+
+    /// The actions that are left.
+    #[must_use]
+    pub fn actions(&self) -> ActionSet {
+        self.actions
+    }
+}
+
+/// Globs of image names (without the prefix).
+///
+/// `*` and `?` stay within one component of a name, `**` as a whole component crosses: `team/*` holds `team/app` and
+/// not `team/app/cache`; `team/**` holds both. Anything else is literal.
+#[derive(Debug)]
+pub struct ImagePatterns {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+/// A list of patterns that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// An empty list would be a key that reaches nothing.
+    #[error("a list of repositories names at least one; leave it out for all of them")]
+    Empty,
+    /// More than [`MAX_PATTERNS`].
+    #[error("a key is narrowed to at most {MAX_PATTERNS} patterns")]
+    TooMany,
+    /// Not a pattern of image names.
+    #[error(
+        "\"{0}\" is no pattern of image names: use lower-case letters, digits, . _ - and /, with * within a component \
+         and ** across components, at most {MAX_PATTERN_BYTES} bytes, without the workspace's prefix"
+    )]
+    Bad(String),
+}
+
+impl ImagePatterns {
+    /// Checks and compiles a list of patterns.
+    pub fn new(patterns: &[String]) -> Result<Self, PatternError> {
+        if patterns.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        if patterns.len() > MAX_PATTERNS {
+            return Err(PatternError::TooMany);
+        }
+        let mut builder = GlobSet::builder();
+        for pattern in patterns {
+            let bad = || PatternError::Bad(pattern.chars().take(MAX_PATTERN_BYTES).collect());
+            let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*?".contains(&byte);
+            let well_formed = pattern.len() <= MAX_PATTERN_BYTES
+                && pattern.bytes().all(known)
+                && pattern.split('/').all(|component| !component.is_empty());
+            if !well_formed {
+                return Err(bad());
+            }
+            let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|_| bad())?;
+            builder.add(glob);
+        }
+        let set = builder.build().map_err(|_| PatternError::TooMany)?;
+        Ok(Self { patterns: patterns.to_vec(), set })
+    }
+
+    /// Whether an image is among them.
+    #[must_use]
+    pub fn hold(&self, image: &ImageName) -> bool {
+        self.set.is_match(image.as_str())
+    }
+
+    /// Whether `pattern` can hold no image that these do not: it is one of them, or a plain name that they hold.
+    #[must_use]
+    pub fn cover(&self, pattern: &str) -> bool {
+        self.patterns.iter().any(|own| own == pattern)
+            || (!pattern.contains(['*', '?']) && self.set.is_match(pattern))
+    }
+
+    /// The patterns as they were given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+}
+
+/// Compiled lists of patterns, so that a narrowed key costs no compilation per request.
+#[derive(Clone)]
+pub(super) struct PatternCache(moka::sync::Cache<Vec<String>, Arc<ImagePatterns>>);
+
+impl PatternCache {
+    pub(super) fn new() -> Self {
+        Self(moka::sync::Cache::new(COMPILED_LISTS))
+    }
+
+    pub(super) fn get(&self, patterns: &[String]) -> Result<Arc<ImagePatterns>, MetadataError> {
+        if let Some(compiled) = self.0.get(patterns) {
+            return Ok(compiled);
+        }
+        let compiled = ImagePatterns::new(patterns).map_err(|error| MetadataError::Corrupt {
+            what: "list of repositories of a key",
+            value: error.to_string(),
+        })?;
+        let compiled = Arc::new(compiled);
+        self.0.insert(patterns.to_vec(), Arc::clone(&compiled));
+        Ok(compiled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(list: &[&str]) -> Result<ImagePatterns, PatternError> {
+        ImagePatterns::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_star_stays_within_a_component() {
+        let held = |pattern: &str, image: &str| patterns(&[pattern]).unwrap().hold(&image.parse().unwrap());
+        assert!(held("app", "app"));
+        assert!(!held("app", "app2"));
+        assert!(!held("app", "team/app"));
+        assert!(held("app-*", "app-web"));
+        assert!(held("team/*", "team/app"));
+        assert!(!held("team/*", "team/app/cache"));
+        assert!(held("team/**", "team/app/cache"));
+        assert!(held("team/**", "team/app"));
+        assert!(!held("team/**", "teams/app"));
+        assert!(!held("*", "team/app"));
+        assert!(held("**", "team/app"));
+        assert!(!held("a.b", "axb"));
+    }
+
+    #[test]
+    fn bad_lists_are_refused() {
+        assert_eq!(patterns(&[]).unwrap_err(), PatternError::Empty);
+        assert_eq!(patterns(&["a"; MAX_PATTERNS + 1]).unwrap_err(), PatternError::TooMany);
+        let long = "a".repeat(MAX_PATTERN_BYTES + 1);
+        for bad in ["", "A", "a//b", "/a", "a/", "a{b,c}", "[a]", "!a", "a b", "a\\b", long.as_str()] {
+            assert!(matches!(patterns(&[bad]), Err(PatternError::Bad(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_covered_by_itself_or_as_a_plain_name() {
+        let own = patterns(&["team/*", "app"]).unwrap();
+        assert!(own.cover("team/*"));
+        assert!(own.cover("team/web"));
+        assert!(own.cover("app"));
+        assert!(!own.cover("team/**"));
+        assert!(!own.cover("*"));
+        assert!(!own.cover("other"));
+    }
+}

@@ -1,0 +1,183 @@
+//! What stands behind `/token`: a password becomes an access token, cut down to what its owner may do now.
+//!
+//! As the distribution project's token specification wants it, asking for more than one may is no error: the token is
+//! the intersection, possibly empty. Bad credentials are an error.
+
+use uuid::Uuid;
+
+use super::Auth;
+use super::action::ActionSet;
+use super::authenticate::{AuthenticationError, BasicCredentials};
+use super::decide::{Decision, decide};
+use super::granted::GrantedCatalog;
+use super::keys::{KeyError, Purpose};
+use super::live::Basis;
+use super::principal::Principal;
+use super::scope::{CATALOG_SCOPE, Scope, ScopeError, parse_scopes, repository_scope};
+use super::secrets::SecretText;
+use super::tokens::{self, AccessClaims, AccessEntry, Claims, ParentClaims, ParentCredential};
+use crate::clock::Millis;
+use crate::metadata::{MetadataError, Workspace};
+
+/// The specification asks for no shorter token; it may outlive what it was got with by at most this.
+const MIN_LIFETIME_S: i64 = 60;
+
+/// What a token is asked for with.
+pub enum TokenCredentials {
+    /// A user name and a password: GET with Basic, or POST with `grant_type=password`.
+    Password(BasicCredentials),
+    /// POST with `grant_type=refresh_token`: a registry credential as it is.
+    RefreshToken(SecretText),
+}
+
+/// A request for an access token.
+pub struct TokenRequest {
+    /// Who asks; nobody gets nothing.
+    pub credentials: Option<TokenCredentials>,
+    /// The `scope` parameters, each as it was sent.
+    pub scopes: Vec<String>,
+}
+
+/// An access token. No `Debug`: it is a secret.
+pub struct TokenAnswer {
+    /// The token.
+    pub token: SecretText,
+    /// How long it lives, in seconds.
+    pub expires_in: i64,
+    /// When it was issued.
+    pub issued_at: Millis,
+    /// What it was given for, as scopes with spaces between.
+    pub scope: String,
+    /// Who it was given to, for the log.
+    pub actor: String,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenEndpointError {
+    /// No credentials, or bad ones: 401.
+    #[error("{0}")]
+    Unauthorized(String),
+    /// Too much was asked for: 400.
+    #[error(transparent)]
+    BadRequest(#[from] ScopeError),
+    /// The database cannot answer: 503.
+    #[error("rights cannot be read now")]
+    Unavailable(#[source] MetadataError),
+    /// The token could not be signed: 500.
+    #[error("the token could not be signed")]
+    Internal(#[from] KeyError),
+}
+
+impl From<AuthenticationError> for TokenEndpointError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
+                Self::Unauthorized(message)
+            }
+            AuthenticationError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl Auth {
+    /// Turns a password into an access token for what was asked for, as far as it is allowed now.
+    pub async fn issue_access_token(&self, request: &TokenRequest) -> Result<TokenAnswer, TokenEndpointError> {
+        let principal = match &request.credentials {
+            None => {
+                let message = String::from("a token needs credentials: an API key, or a registry credential");
+                return Err(TokenEndpointError::Unauthorized(message));
+            }
+            Some(TokenCredentials::Password(basic)) => self.password(&basic.username, &basic.password).await?,
+            Some(TokenCredentials::RefreshToken(token)) => self.credential(None, token.reveal()).await?,
+        };
+        let scopes = parse_scopes(request.scopes.iter().map(String::as_str))?;
+        let workspace = principal.workspace().ok_or_else(|| {
+            TokenEndpointError::Unauthorized(String::from("there are no access tokens for the whole installation"))
+        })?;
+        let mut granted = Vec::new();
+        let mut access = Vec::new();
+        for scope in &scopes {
+            if let Some((text, entry)) = cut_down(&principal, scope) {
+                granted.push(text);
+                access.push(entry);
+            }
+        }
+        let now = self.clock().now();
+        let lifetime_s = self.lifetime_s(&principal, now);
+        let claims = Claims {
+            iss: self.options().service_name.clone(),
+            aud: Purpose::AccessToken.token_type().to_owned(),
+            sub: principal.actor().to_owned(),
+            jti: Uuid::new_v4().simple().to_string(),
+            iat: now.seconds(),
+            nbf: now.seconds(),
+            exp: now.seconds() + lifetime_s,
+            body: AccessClaims { parent: parent(&principal, workspace), credential: credential(&principal), access },
+        };
+        let token = tokens::sign(&self.inner().keys, Purpose::AccessToken, &claims)?;
+        Ok(TokenAnswer {
+            token,
+            expires_in: lifetime_s,
+            issued_at: Millis(now.seconds() * 1000),
+            scope: granted.join(" "),
+            actor: principal.actor().to_owned(),
+        })
+    }
+
+    fn lifetime_s(&self, principal: &Principal, now: Millis) -> i64 {
+        let configured = i64::try_from(self.options().access_token_seconds).unwrap_or(i64::MAX);
+        let left = principal.expires_at().map_or(i64::MAX, |end| end.seconds() - now.seconds());
+        configured.min(left).max(MIN_LIFETIME_S)
+    }
+}
+
+/// What is left of a scope: its text and its entry in the token.
+fn cut_down(principal: &std::sync::Arc<Principal>, scope: &Scope) -> Option<(String, AccessEntry)> {
+    match scope {
+        Scope::Repository { name, actions } => {
+            let allowed: ActionSet = actions
+                .iter()
+                .filter(|action| match decide(principal, name, *action) {
+                    Decision::Allowed(_) => true,
+                    Decision::Denied(_) => false,
+                })
+                .collect();
+            let entry = AccessEntry {
+                kind: String::from("repository"),
+                name: name.as_str().to_owned(),
+                actions: allowed.iter().map(|action| action.to_string()).collect(),
+            };
+            (!allowed.is_empty()).then(|| (repository_scope(name, allowed), entry))
+        }
+        Scope::Catalog => {
+            GrantedCatalog::decide(principal).ok()?;
+            let entry = AccessEntry {
+                kind: String::from("registry"),
+                name: String::from("catalog"),
+                actions: vec![String::from("*")],
+            };
+            Some((CATALOG_SCOPE.to_owned(), entry))
+        }
+        Scope::Unknown => None,
+    }
+}
+
+/// What a token says about who is behind it, as of now.
+pub(super) fn parent(principal: &Principal, workspace: &Workspace) -> ParentClaims {
+    ParentClaims {
+        workspace: workspace.id.clone(),
+        workspace_generation: workspace.credential_generation,
+        key: principal.key().id.clone(),
+        key_generation: principal.key().credential_generation,
+    }
+}
+
+fn credential(principal: &Principal) -> Option<ParentCredential> {
+    let Basis::Token(proof) = &principal.basis else { return None };
+    proof.credential.as_ref().map(|limits| ParentCredential {
+        id: limits.id.clone(),
+        repository: limits.repository.as_ref().map(|name| name.as_str().to_owned()),
+        actions: limits.actions,
+    })
+}

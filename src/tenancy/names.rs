@@ -1,0 +1,142 @@
+//! What accounts, workspaces, keys and namespaces may be called.
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+
+use crate::auth::RequestError;
+use crate::oci::RepositoryName;
+
+/// Characters of the name of an account or workspace at most.
+pub(super) const MAX_NAME_LENGTH: usize = 64;
+/// Characters of a text that people give things at most.
+const MAX_LABEL_LENGTH: usize = 200;
+/// Bytes of the id of a team elsewhere at most.
+const MAX_TEAM_ID_BYTES: usize = 255;
+/// Hex digits of a derived team key.
+const DERIVED_KEY_LENGTH: usize = 8;
+/// First components that would be taken for something else by people, clients or proxies.
+const RESERVED_NAMESPACES: [&str; 8] = ["api", "health", "localhost", "metrics", "token", "v1", "v2", "t"];
+
+/// Checks the name of an account or workspace.
+pub(super) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
+    let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    let well_formed = (1..=MAX_NAME_LENGTH).contains(&bytes.len())
+        && bytes.iter().all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
+        && bytes.first().copied().is_some_and(alphanumeric)
+        && bytes.last().copied().is_some_and(alphanumeric);
+    if well_formed {
+        return Ok(());
+    }
+    Err(RequestError::BadRequest(format!(
+        "{field}: a name has 1 to {MAX_NAME_LENGTH} lower-case letters, digits, '.', '_' and '-', and begins and ends \
+         with a letter or digit"
+    )))
+}
+
+/// Checks a text for people: any characters but control ones.
+pub(super) fn check_label(field: &str, label: &str) -> Result<(), RequestError> {
+    let length = label.chars().count();
+    let well_formed =
+        (1..=MAX_LABEL_LENGTH).contains(&length) && label.trim() == label && !label.chars().any(char::is_control);
+    if well_formed {
+        return Ok(());
+    }
+    Err(RequestError::BadRequest(format!(
+        "{field}: 1 to {MAX_LABEL_LENGTH} characters on one line, without spaces at its ends"
+    )))
+}
+
+/// Checks a team key that was given.
+pub(super) fn check_team_key(key: &str) -> Result<(), RequestError> {
+    let well_formed = (4..=32).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if well_formed {
+        return Ok(());
+    }
+    Err(RequestError::BadRequest(String::from("teamKey: 4 to 32 lower-case letters and digits")))
+}
+
+/// Checks a namespace: one component of a repository name that can be mistaken for nothing else.
+pub(super) fn check_namespace(namespace: &str) -> Result<(), RequestError> {
+    let bad = |message: &str| Err(RequestError::BadRequest(format!("namespace: {message}")));
+    if namespace.len() > MAX_NAME_LENGTH || namespace.contains('/') || namespace.parse::<RepositoryName>().is_err() {
+        return bad("one component of a repository name: lower-case letters and digits, joined by '_' or '-'");
+    }
+    if namespace.starts_with("t-") {
+        return bad("names that begin with t- belong to team keys");
+    }
+    // A client would read `my.team/app` as the image `app` of the host `my.team`.
+    if namespace.contains('.') {
+        return bad("with a '.' it would be taken for a host");
+    }
+    if RESERVED_NAMESPACES.contains(&namespace) {
+        return bad("this word is reserved");
+    }
+    Ok(())
+}
+
+/// Checks the id of a team elsewhere.
+pub(super) fn check_team_id(id: &str) -> Result<(), RequestError> {
+    if (1..=MAX_TEAM_ID_BYTES).contains(&id.len()) {
+        return Ok(());
+    }
+    Err(RequestError::BadRequest(format!("teamId: 1 to {MAX_TEAM_ID_BYTES} bytes")))
+}
+
+/// The team key of a team's id: the first eight hex digits of its SHA-1, as platforms derive it already.
+#[must_use]
+pub fn team_key_of(team_id: &str) -> String {
+    let mut hex = hex::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, team_id.as_bytes()));
+    hex.truncate(DERIVED_KEY_LENGTH);
+    hex
+}
+
+/// A team key out of nothing.
+pub(super) fn random_team_key() -> Result<String, RequestError> {
+    let mut bytes = [0; DERIVED_KEY_LENGTH / 2];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| RequestError::Internal(String::from("the system gives no random bytes")))?;
+    Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_team_key_of_a_team_id_is_the_one_that_platforms_know() {
+        assert_eq!(team_key_of("team-123"), "6a1ba868");
+    }
+
+    #[test]
+    fn names_are_slugs() {
+        let long = "a".repeat(MAX_NAME_LENGTH);
+        for good in ["a", "main", "team-1", "a.b_c", long.as_str()] {
+            assert!(check_name("name", good).is_ok(), "{good}");
+        }
+        let too_long = "a".repeat(MAX_NAME_LENGTH + 1);
+        for bad in ["", "-a", "a-", "A", "a/b", "a b", "ä", "~x", too_long.as_str()] {
+            assert!(check_name("name", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn namespaces_cannot_be_mistaken() {
+        for good in ["platform", "base-images", "a__b", "t2"] {
+            assert!(check_namespace(good).is_ok(), "{good}");
+        }
+        for bad in ["", "t-x", "v2", "api", "localhost", "a.b", "a/b", "-a", "Platform", "a--", "t"] {
+            assert!(check_namespace(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn team_keys_have_four_to_thirty_two_characters() {
+        for good in ["main", "0000", &"a".repeat(32)] {
+            assert!(check_team_key(good).is_ok(), "{good}");
+        }
+        for bad in ["abc", "a-bc", "ABCD", &"a".repeat(33)] {
+            assert!(check_team_key(bad).is_err(), "{bad}");
+        }
+    }
+}

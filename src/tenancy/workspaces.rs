@@ -1,0 +1,293 @@
+//! Workspaces: made and ended by operators, seen by their members, set up by their admins.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+use super::names::{check_label, check_name, check_namespace, check_team_id, check_team_key, random_team_key, team_key_of};
+use super::{Listed, Tenancy, require, taken, unknown};
+use crate::auth::{Principal, RequestError, Right};
+use crate::metadata::{NewWorkspace, Transaction, Workspace, WorkspaceSettings};
+
+/// How often a random team key is drawn before giving up.
+const TEAM_KEY_DRAWS: usize = 8;
+/// The longest retention, in days: a hundred years.
+const MAX_RETENTION_DAYS: u32 = 36_500;
+/// The largest quota: what the database can count.
+const MAX_QUOTA_BYTES: u64 = i64::MAX.unsigned_abs();
+
+/// A request for a workspace. At most one of `team_id`, `team_key` and `namespace`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateWorkspace {
+    /// Its name.
+    pub name: String,
+    /// The name of the account that owns it.
+    pub account: String,
+    /// The id of the team elsewhere; the team key is derived from it.
+    pub team_id: Option<String>,
+    /// The team key itself.
+    pub team_key: Option<String>,
+    /// A reserved first component in place of `t-<team key>`.
+    pub namespace: Option<String>,
+    /// What people call it.
+    pub display_name: Option<String>,
+    /// How much it may store.
+    pub quota_bytes: Option<u64>,
+}
+
+/// A change of a workspace. What is left out stays; `null` takes away.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "JSON tells left out from null, and so must we")]
+pub struct UpdateWorkspace {
+    /// What people call it.
+    #[serde(deserialize_with = "present")]
+    pub display_name: Option<Option<String>>,
+    /// After how many days untagged manifests go; `null` keeps them.
+    #[serde(deserialize_with = "present")]
+    pub untagged_retention_days: Option<Option<u32>>,
+    /// How much it may store; for operators.
+    #[serde(deserialize_with = "present")]
+    pub quota_bytes: Option<Option<u64>>,
+}
+
+#[expect(clippy::option_option, reason = "JSON tells left out from null, and so must we")]
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A workspace, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkspaceView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The name of its account.
+    pub account: String,
+    /// The id of its account.
+    pub account_id: String,
+    /// Its team key.
+    pub team_key: Option<String>,
+    /// What its repositories begin with, slash included.
+    pub repository_prefix: String,
+    /// What people call it.
+    pub display_name: Option<String>,
+    /// How much it may store.
+    pub quota_bytes: Option<u64>,
+    /// After how many days untagged manifests go.
+    pub untagged_retention_days: Option<u32>,
+    /// When it was made.
+    pub created_at: String,
+}
+
+impl From<&Workspace> for WorkspaceView {
+    fn from(workspace: &Workspace) -> Self {
+        Self {
+            id: workspace.id.clone(),
+            name: workspace.name.clone(),
+            account: workspace.account.clone(),
+            account_id: workspace.account_id.clone(),
+            team_key: workspace.team_key.clone(),
+            repository_prefix: format!("{}/", workspace.prefix),
+            display_name: workspace.display_name.clone(),
+            quota_bytes: workspace.quota_bytes,
+            untagged_retention_days: workspace.untagged_retention_days,
+            created_at: workspace.created_at.rfc3339(),
+        }
+    }
+}
+
+/// What the repositories of a new workspace will begin with.
+pub(super) struct Prefix {
+    pub(super) prefix: String,
+    pub(super) team_key: Option<String>,
+    pub(super) namespace: Option<String>,
+}
+
+impl Prefix {
+    pub(super) fn of_team(key: String) -> Self {
+        Self { prefix: format!("t-{key}"), team_key: Some(key), namespace: None }
+    }
+
+    fn of_namespace(namespace: &str) -> Self {
+        Self { prefix: namespace.to_owned(), team_key: None, namespace: Some(namespace.to_owned()) }
+    }
+}
+
+impl Tenancy {
+    /// Makes a workspace.
+    pub async fn create_workspace(
+        &self,
+        principal: &Principal,
+        request: &CreateWorkspace,
+    ) -> Result<WorkspaceView, RequestError> {
+        require(principal, Right::Operate)?;
+        check(request)?;
+        let mut change = self.metadata.begin().await?;
+        let account = change.account(&request.account).await?.filter(|account| !account.name.starts_with('~'));
+        let account = account.ok_or_else(|| {
+            RequestError::BadRequest(format!("account: there is no account \"{}\"", request.account))
+        })?;
+        let name_taken = || format!("there is a workspace \"{}\" already", request.name);
+        if change.workspace_by_name(&request.name).await?.is_some() {
+            return Err(RequestError::Conflict(name_taken()));
+        }
+        let prefix = free_prefix(&mut change, request).await?;
+        let workspace = NewWorkspace {
+            id: Uuid::new_v4().to_string(),
+            name: request.name.clone(),
+            account_id: account.id,
+            prefix: prefix.prefix,
+            team_key: prefix.team_key,
+            namespace: prefix.namespace,
+            display_name: request.display_name.clone(),
+            quota_bytes: request.quota_bytes,
+            created_at: self.clock.now(),
+        };
+        let raced = || String::from("the name or the prefix was taken in this moment");
+        change.insert_workspace(&workspace).await.map_err(|error| taken(error, raced))?;
+        let made = change.workspace(&workspace.id).await?;
+        change.commit().await?;
+        made.as_deref()
+            .map(WorkspaceView::from)
+            .ok_or_else(|| RequestError::Internal(String::from("a workspace that was just made is not there")))
+    }
+
+    /// All workspaces by name after `last` to an operator, and to others their own.
+    pub async fn workspaces(
+        &self,
+        principal: &Principal,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listed<WorkspaceView>, RequestError> {
+        require(principal, Right::Read)?;
+        let last = last.unwrap_or_default();
+        let rows = match principal.workspace() {
+            None => self.metadata.workspaces(last, limit.saturating_add(1)).await?,
+            Some(own) => Some(Arc::clone(own)).into_iter().filter(|own| own.name.as_str() > last).collect(),
+        };
+        Ok(Listed::cut(rows, limit, |row| &row.name, |row| WorkspaceView::from(&**row)))
+    }
+
+    /// One workspace.
+    pub async fn workspace(&self, principal: &Principal, name: &str) -> Result<WorkspaceView, RequestError> {
+        require(principal, Right::Read)?;
+        let workspace = self.find(principal, name).await?;
+        Ok(WorkspaceView::from(&*workspace))
+    }
+
+    /// Changes the settings of a workspace.
+    pub async fn update_workspace(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: &UpdateWorkspace,
+    ) -> Result<WorkspaceView, RequestError> {
+        let workspace = self.find(principal, name).await?;
+        require(principal, Right::Administer)?;
+        if request.quota_bytes.is_some() {
+            require(principal, Right::Operate)?;
+        }
+        check_update(request)?;
+        let mut change = self.metadata.begin().await?;
+        let current = change.workspace(&workspace.id).await?.ok_or_else(|| unknown("workspace", name))?;
+        let settings = WorkspaceSettings {
+            display_name: request.display_name.clone().unwrap_or_else(|| current.display_name.clone()),
+            quota_bytes: request.quota_bytes.unwrap_or(current.quota_bytes),
+            untagged_retention_days: request.untagged_retention_days.unwrap_or(current.untagged_retention_days),
+        };
+        change.update_workspace(&current, &settings).await?;
+        change.commit().await?;
+        Ok(WorkspaceView {
+            display_name: settings.display_name,
+            quota_bytes: settings.quota_bytes,
+            untagged_retention_days: settings.untagged_retention_days,
+            ..WorkspaceView::from(&*current)
+        })
+    }
+
+    /// Ends a workspace that has no images, and its keys with it. Its prefix is never given again.
+    pub async fn delete_workspace(&self, principal: &Principal, name: &str) -> Result<(), RequestError> {
+        let found = self.find(principal, name).await?;
+        require(principal, Right::Operate)?;
+        let mut change = self.metadata.begin().await?;
+        let workspace = change.workspace(&found.id).await?.ok_or_else(|| unknown("workspace", name))?;
+        // The row is taken first, so that the count sees every push that was there before.
+        change.delete_workspace(&workspace, self.clock.now()).await?;
+        let images = change.count_images(&workspace.id).await?;
+        if images > 0 {
+            return Err(RequestError::Conflict(format!(
+                "the workspace \"{name}\" has images ({images}): delete them first"
+            )));
+        }
+        Ok(change.commit().await?)
+    }
+}
+
+fn check(request: &CreateWorkspace) -> Result<(), RequestError> {
+    check_name("name", &request.name)?;
+    if let Some(label) = &request.display_name {
+        check_label("displayName", label)?;
+    }
+    check_quota(request.quota_bytes)?;
+    match (&request.team_id, &request.team_key, &request.namespace) {
+        (None, None, None) => Ok(()),
+        (Some(id), None, None) => check_team_id(id),
+        (None, Some(key), None) => check_team_key(key),
+        (None, None, Some(namespace)) => check_namespace(namespace),
+        _ => Err(RequestError::BadRequest(String::from(
+            "give at most one of teamId, teamKey and namespace: each decides the prefix",
+        ))),
+    }
+}
+
+fn check_update(request: &UpdateWorkspace) -> Result<(), RequestError> {
+    if let Some(Some(label)) = &request.display_name {
+        check_label("displayName", label)?;
+    }
+    if let Some(Some(days)) = request.untagged_retention_days
+        && !(1..=MAX_RETENTION_DAYS).contains(&days)
+    {
+        return Err(RequestError::BadRequest(format!(
+            "untaggedRetentionDays is a number from 1 to {MAX_RETENTION_DAYS}, or null to keep untagged manifests"
+        )));
+    }
+    check_quota(request.quota_bytes.flatten())
+}
+
+fn check_quota(quota_bytes: Option<u64>) -> Result<(), RequestError> {
+    if quota_bytes.is_some_and(|bytes| !(1..=MAX_QUOTA_BYTES).contains(&bytes)) {
+        let message = format!("quotaBytes is a number from 1 to {MAX_QUOTA_BYTES}; leave it out for no limit");
+        return Err(RequestError::BadRequest(message));
+    }
+    Ok(())
+}
+
+/// The prefix that was asked for, or a random one; never one that any workspace ever had.
+async fn free_prefix(change: &mut Transaction, request: &CreateWorkspace) -> Result<Prefix, RequestError> {
+    let (prefix, hint) = match (&request.team_id, &request.team_key, &request.namespace) {
+        (Some(id), _, _) => (Prefix::of_team(team_key_of(id)), ", which teamId gives: give a teamKey of your own"),
+        (None, Some(key), _) => (Prefix::of_team(key.clone()), ""),
+        (None, None, Some(namespace)) => (Prefix::of_namespace(namespace), ""),
+        (None, None, None) => {
+            for _ in 0..TEAM_KEY_DRAWS {
+                let prefix = Prefix::of_team(random_team_key()?);
+                if !change.prefix_taken(&prefix.prefix).await? {
+                    return Ok(prefix);
+                }
+            }
+            return Err(RequestError::Internal(String::from("no free team key was drawn")));
+        }
+    };
+    if change.prefix_taken(&prefix.prefix).await? {
+        return Err(RequestError::Conflict(format!(
+            "the prefix {}/ belongs, or once belonged, to another workspace{hint}",
+            prefix.prefix
+        )));
+    }
+    Ok(prefix)
+}
