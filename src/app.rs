@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::tenancy::{FirstStart, Tenancy};
 
 /// The file whose lock says that a process owns the data folder.
 const LOCK_FILE: &str = "berth.lock";
+/// How often the last uses of keys are written down.
+const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A running registry. Dropping it leaves it running; [`Running::stop`] ends it.
 pub struct Running {
@@ -34,8 +36,7 @@ pub struct Running {
     /// The shared state, for tests that look inside.
     pub http: Arc<Http>,
     stop: watch::Sender<bool>,
-    serving: tokio::task::JoinHandle<()>,
-    collecting: tokio::task::JoinHandle<()>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
     _owner: File,
 }
 
@@ -49,7 +50,7 @@ impl Running {
     /// Takes no more connections, lets requests under way end, and closes the database.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for task in [self.serving, self.collecting] {
+        for task in self.tasks {
             if let Err(error) = task.await {
                 tracing::error!(error = %error, "a task did not end in order");
             }
@@ -97,8 +98,30 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     }
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(serve(doors, server_options(config), metrics, stopping.clone()));
-    let collecting = tokio::spawn(collector.run(stopping));
-    Ok(Running { addresses, first_start, http, stop, serving, collecting, _owner: owner })
+    let collecting = tokio::spawn(collector.run(stopping.clone()));
+    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping));
+    Ok(Running { addresses, first_start, http, stop, tasks: vec![serving, collecting, remembering], _owner: owner })
+}
+
+/// Writes down when keys were last used and forgets revocations that ended, until `stop` says so.
+async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(RIGHTS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let stopped = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => true,
+            _ = interval.tick() => false,
+        };
+        if let Err(error) = auth.flush_last_used().await {
+            tracing::warn!(error = %error, "the last uses of keys could not be written down");
+        }
+        if stopped {
+            return;
+        }
+        if let Err(error) = auth.purge_revocations().await {
+            tracing::warn!(error = %error, "ended revocations could not be forgotten");
+        }
+    }
 }
 
 /// Makes the data folder and locks it: two processes on one folder would not know of each other's changes.
@@ -190,10 +213,4 @@ fn server_options(config: &Config) -> ServerOptions {
         header_limit_bytes: server.header_limit_bytes,
         drain: Duration::from_secs(server.drain_seconds),
     }
-}
-
-/// The secret files of a data folder.
-#[must_use]
-pub fn key_files(data_dir: &Path) -> [PathBuf; 2] {
-    [data_dir.join("operator.key"), data_dir.join("main.key")]
 }

@@ -1,11 +1,17 @@
 //! `berth serve`: reads the configuration and starts the server.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use berth::app::{self, Running};
+use berth::clock::Clock;
 use berth::config::Config;
+use berth::http::Door;
 use berth::telemetry;
+use berth::tenancy::FirstStart;
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
 
@@ -71,6 +77,41 @@ impl Serve {
 
 /// Runs the server until it is told to stop.
 async fn start(config: Config) -> anyhow::Result<()> {
-    drop(config);
-    anyhow::bail!("the server is not linked yet")
+    // Listened for before anything is started, so that no signal is missed.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let running = app::start(&config, Clock::System).await?;
+    greet(&running, &mut std::io::stdout().lock())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: requests under way may end");
+    running.stop().await;
+    Ok(())
+}
+
+/// Says where the doors are, and after the first start what to try next.
+fn greet(running: &Running, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "berth {}", env!("CARGO_PKG_VERSION"))?;
+    for (door, address) in &running.addresses {
+        writeln!(out, "{:<8}http://{address}", door.as_str())?;
+    }
+    if let Some(first) = &running.first_start {
+        first_steps(running, first, out)?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+fn first_steps(running: &Running, first: &FirstStart, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out, "\nThis is the first start. The operator's key is in {}.", first.operator_key_file.display())?;
+    let (Some((_, key_file)), Some(address)) = (&first.main_key, running.address(Door::Public)) else {
+        return writeln!(out);
+    };
+    let key_file = key_file.display();
+    writeln!(out, "There is a workspace \"main\"; its key is in {key_file}. Try:\n")?;
+    writeln!(out, "  docker login {address} --username main --password-stdin < {key_file}")?;
+    writeln!(out, "  docker tag busybox {address}/t-main/busybox")?;
+    writeln!(out, "  docker push {address}/t-main/busybox\n")
 }

@@ -16,8 +16,6 @@ use crate::oci::RepositoryName;
 pub(super) struct Access<P: Permission> {
     pub(super) granted: Granted<P>,
     pub(super) caller: Caller,
-    /// Where this door's tokens come from.
-    pub(super) realm: Option<String>,
 }
 
 /// The right to list a workspace's images.
@@ -79,7 +77,7 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
         let caller = caller(parts, http).await?;
         let granted = http.auth.grant::<P>(&caller, &name).await;
         let granted = granted.map_err(|refusal| refused(refusal, parts, http))?;
-        Ok(Self { granted, caller, realm: realm(parts, http) })
+        Ok(Self { granted, caller })
     }
 }
 

@@ -3,7 +3,7 @@
 //! The client learns what was wrong and what would be right; causes inside stay in the log, where they are written
 //! once, here.
 
-use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::StoreError;
@@ -47,16 +47,6 @@ impl DistributionError {
             self.headers.append(name, value);
         }
         self
-    }
-
-    /// 405 for a method that this path does not have here.
-    pub(super) fn method_not_allowed(allowed: &str) -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            ErrorCode::Unsupported,
-            format!("this door answers only {allowed} here"),
-        )
-        .header(ALLOW, allowed)
     }
 
     /// 401 or 403 for a refusal; `realm` is where this door's tokens come from.

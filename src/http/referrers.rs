@@ -15,7 +15,7 @@ use super::query::Pairs;
 use super::respond::{self, OCI_FILTERS_APPLIED};
 use crate::auth::Pull;
 use crate::oci::ErrorCode;
-use crate::oci::{MediaType, OCI_INDEX};
+use crate::oci::MediaType;
 
 /// The filter, and where the page begins.
 pub(super) struct ReferrersQuery {
@@ -46,7 +46,7 @@ pub(super) async fn list_referrers(
 ) -> Result<Response, DistributionError> {
     let filter = query.artifact_type.as_ref().map(MediaType::as_str);
     let page = http.registry.referrers(&access.granted, &subject, filter, query.last.as_ref()).await?;
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(OCI_INDEX))]);
+    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX))]);
     if filter.is_some() {
         headers.insert(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
     }
@@ -57,7 +57,8 @@ pub(super) async fn list_referrers(
     }
     // The descriptors are JSON already; putting them together as text keeps them as they were stored.
     let body = format!(
-        "{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[{}]}}",
+        "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{}]}}",
+        MediaType::OCI_INDEX,
         page.descriptors.join(",")
     );
     Ok((StatusCode::OK, headers, body).into_response())

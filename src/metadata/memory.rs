@@ -16,8 +16,7 @@ use super::blobs::LinkedBlob;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
 use super::workspaces::Workspace;
-use crate::oci::RepositoryName;
-use crate::oci::Tag;
+use crate::oci::{RepositoryName, Tag};
 
 /// Locks of a table: more than the threads that fill it.
 const SHARDS: usize = 64;
@@ -26,7 +25,7 @@ const SHARED_RIGHTS_AGE: Duration = Duration::from_secs(3);
 
 /// Something that a change made untrue.
 #[derive(Clone, Debug)]
-pub enum Mark {
+pub(super) enum Mark {
     /// The repository of this name came, went or became an image.
     Repository(RepositoryName),
     /// Where a tag points.

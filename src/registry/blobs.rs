@@ -64,7 +64,7 @@ impl Registry {
         }
         let (this, target, source, digest) = (self.clone(), target.clone(), source.clone(), *digest);
         to_the_end(async move {
-            with_retries(async || this.mount_once(&target, &source, &digest).await).await
+            with_retries!(this.mount_once(&target, &source, &digest).await)
         })
         .await
     }

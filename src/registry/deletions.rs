@@ -20,11 +20,10 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
         to_the_end(async move {
-            with_retries(async || match &reference {
+            with_retries!(match &reference {
                 Reference::Tag(tag) => this.delete_tag_once(&granted, tag).await,
                 Reference::Digest(digest) => this.delete_manifest_once(&granted, digest).await,
             })
-            .await
         })
         .await
     }
@@ -32,7 +31,7 @@ impl Registry {
     /// Deletes a blob's membership of this repository.
     pub async fn delete_blob(&self, granted: &Granted<Delete>, digest: &Digest) -> Result<(), RegistryError> {
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move { with_retries(async || this.delete_blob_once(&granted, &digest).await).await }).await
+        to_the_end(async move { with_retries!(this.delete_blob_once(&granted, &digest).await) }).await
     }
 
     async fn delete_tag_once(&self, granted: &Granted<Delete>, tag: &Tag) -> Result<(), RegistryError> {

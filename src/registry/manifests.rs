@@ -8,8 +8,7 @@ use bytes::Bytes;
 use super::{Registry, RegistryError, to_the_end, with_retries};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
-use crate::oci::Reference;
-use crate::oci::Tag;
+use crate::oci::{Manifest, ManifestKind, MediaType, Reference, Tag};
 
 /// What must hold for a manifest push to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl Registry {
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
         to_the_end(async move {
             let push = PendingManifest { digest, reference, tags, manifest, precondition };
-            with_retries(async || this.put_manifest_once(&granted, &push).await).await
+            with_retries!(this.put_manifest_once(&granted, &push).await)
         })
         .await?;
         Ok(PushedManifest { digest, subject })

@@ -75,18 +75,37 @@ async fn to_the_end<T: Send + 'static>(
     }
 }
 
-/// Tries a change again while others get in its way.
-async fn with_retries<T>(attempt: impl AsyncFn() -> Result<T, RegistryError>) -> Result<T, RegistryError> {
-    for _ in 1..ATTEMPTS {
-        match attempt().await {
-            Err(RegistryError::Metadata(error)) if error.is_conflict() => {}
-            done => return done,
+/// Tries a change again while others get in its way. A macro, because the future of an async closure that borrows
+/// cannot be said to be `Send` yet.
+macro_rules! with_retries {
+    ($attempt:expr) => {{
+        let mut left = $crate::registry::ATTEMPTS;
+        loop {
+            left -= 1;
+            match $crate::registry::judge($attempt, left) {
+                $crate::registry::Verdict::Again => {}
+                $crate::registry::Verdict::Done(result) => break result,
+            }
         }
-    }
-    match attempt().await {
+    }};
+}
+use with_retries;
+
+/// Whether an attempt was the last one.
+enum Verdict<T> {
+    Again,
+    Done(Result<T, RegistryError>),
+}
+
+fn judge<T>(result: Result<T, RegistryError>, attempts_left: u32) -> Verdict<T> {
+    match result {
         Err(RegistryError::Metadata(MetadataError::Conflict(cause))) => {
-            Err(RegistryError::Metadata(MetadataError::Unavailable(cause)))
+            if attempts_left > 0 {
+                Verdict::Again
+            } else {
+                Verdict::Done(Err(RegistryError::Metadata(MetadataError::Unavailable(cause))))
+            }
         }
-        done => done,
+        done => Verdict::Done(done),
     }
 }

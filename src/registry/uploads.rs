@@ -50,7 +50,7 @@ impl<B> Chunk<B> {
     }
 
     fn announced(&self) -> Option<u64> {
-        self.range.as_ref().map(ContentRange::len).or(self.length)
+        self.range.map(ContentRange::len).or(self.length)
     }
 }
 
@@ -212,7 +212,7 @@ impl Registry {
         }
         let blob = NewBlob { digest: *digest, object_key: staged.key(), size_bytes: staged.size_bytes() };
         staged.publish().await?;
-        with_retries(async || self.commit_blob(granted, &taken, &blob).await).await?;
+        with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
         if taken.fresh {
             self.metadata.finish_fresh_upload(taken.upload, *digest, self.clock.now());
         }

@@ -21,6 +21,7 @@ use super::super::track::Notes;
 use super::super::Shared;
 use super::error::ApiError;
 use crate::auth::{Principal, single_header};
+use crate::tenancy::Listed;
 
 /// The header by which an operator names a workspace.
 const WORKSPACE_HEADER: &str = "x-workspace";
@@ -57,9 +58,26 @@ impl FromRequestParts<Shared> for Key {
     }
 }
 
-/// A segment of the path, decoded once.
-pub(super) async fn path(parts: &mut Parts, name: &str) -> String {
-    segment(parts, name).await
+/// The name of the account or workspace of the path.
+pub(super) struct PathName(pub(super) String);
+
+impl FromRequestParts<Shared> for PathName {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        Ok(Self(segment(parts, "name").await))
+    }
+}
+
+/// The id in the path.
+pub(super) struct PathId(pub(super) String);
+
+impl FromRequestParts<Shared> for PathId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        Ok(Self(segment(parts, "id").await))
+    }
 }
 
 /// A JSON body. An empty one reads as `{}`.
@@ -101,7 +119,7 @@ fn check_type(parts: &Parts) -> Result<(), ApiError> {
 
 /// The page of a list: how many, and after what.
 pub(super) struct ListQuery {
-    pub(super) limit: u32,
+    limit: u32,
     cursor: Option<String>,
 }
 
@@ -125,24 +143,26 @@ impl FromRequestParts<Shared> for ListQuery {
 }
 
 impl ListQuery {
+    pub(super) fn limit(&self) -> u32 {
+        self.limit
+    }
+
     /// What the list goes on after; a cursor of another list is refused.
-    pub(super) fn after(&self, list: &str) -> Result<String, ApiError> {
-        let Some(cursor) = &self.cursor else { return Ok(String::new()) };
+    pub(super) fn after(&self, list: &str) -> Result<Option<String>, ApiError> {
+        let Some(cursor) = &self.cursor else { return Ok(None) };
         let decoded = (cursor.len() <= CURSOR_LIMIT_BYTES).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
         decoded
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
+            .map(Some)
             .ok_or_else(|| ApiError::bad_request("the cursor is not one of this list: use nextCursor as it was given"))
     }
+}
 
-    /// The answer with one page: of `limit + 1` items asked for, the last only says that there are more.
-    pub(super) fn page<T: Serialize>(&self, list: &str, mut items: Vec<T>, key: impl Fn(&T) -> String) -> Response {
-        let more = items.len() > self.limit as usize;
-        items.truncate(self.limit as usize);
-        let last = items.last().filter(|_| more);
-        let next = last.map(|item| URL_SAFE_NO_PAD.encode(format!("{list}\n{}", key(item))));
-        answer(StatusCode::OK, &json!({"items": items, "nextCursor": next}))
-    }
+/// One page of a list in its envelope.
+pub(super) fn listed<T: Serialize>(list: &str, page: &Listed<T>) -> Response {
+    let next = page.next.as_ref().map(|last| URL_SAFE_NO_PAD.encode(format!("{list}\n{last}")));
+    answer(StatusCode::OK, &json!({"items": page.items, "nextCursor": next}))
 }
 
 /// A success in its envelope.

@@ -38,10 +38,10 @@ pub(super) fn credentials(routes: Routes) -> Routes {
 
 /// The whole API.
 pub(super) fn everything(routes: Routes) -> Routes {
-    const ACCOUNT: &str = "/api/v1/accounts/{account}";
-    const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
-    const API_KEYS: &str = "/api/v1/workspaces/{workspace}/api-keys";
-    const API_KEY: &str = "/api/v1/workspaces/{workspace}/api-keys/{id}";
+    const ACCOUNT: &str = "/api/v1/accounts/{name}";
+    const WORKSPACE: &str = "/api/v1/workspaces/{name}";
+    const API_KEYS: &str = "/api/v1/workspaces/{name}/api-keys";
+    const API_KEY: &str = "/api/v1/workspaces/{name}/api-keys/{id}";
     credentials(routes)
         .add(&Method::POST, "/api/v1/registry/credentials/revoke", credentials::revoke)
         .add(&Method::GET, "/api/v1/whoami", whoami::show)

@@ -1,0 +1,265 @@
+//! A Docker engine of these tests' own, and the command lines that talk to it.
+//!
+//! There is one engine for all tests; it has its own data, socket and process id, and touches no network.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use tempfile::TempDir;
+
+use crate::fact;
+use crate::process::{self, Daemon, Outcome, POLL};
+use crate::server::Login;
+
+/// Where Debian puts the engine, and where Docker's own packages put it.
+const ENGINES: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
+
+/// The shell that images carry: it needs no libraries.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// The command line that comes with Debian's engine.
+const PROGRAM: &str = "/usr/bin/docker";
+
+/// Where a newer command line is, on machines that have one besides.
+const NEWER_PROGRAM: &str = "/usr/local/bin/docker";
+
+/// How long the engine may take to start.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The engine, once a test has asked for it.
+static SHARED: Mutex<Option<Engine>> = Mutex::new(None);
+
+#[derive(Debug)]
+struct Engine {
+    daemon: Daemon,
+    folder: TempDir,
+}
+
+impl Engine {
+    fn start() -> Self {
+        let engine = ENGINES
+            .map(Path::new)
+            .into_iter()
+            .find(|path| path.exists());
+        let engine = engine.unwrap_or(Path::new(ENGINES[0]));
+        process::require(engine, "docker.io");
+        process::require(Path::new(PROGRAM), "docker.io");
+        let folder = tempfile::Builder::new()
+            .prefix("berth-dockerd-")
+            .tempdir()
+            .expect("a folder is made");
+        let log = File::create(folder.path().join("log")).expect("a log file is made");
+        let output = log.try_clone().expect("a file handle can be doubled");
+        let daemon = Daemon::start(engine, |command| {
+            let path = |name: &str| folder.path().join(name);
+            command
+                .arg("--data-root")
+                .arg(path("data"))
+                .arg("--exec-root")
+                .arg(path("exec"));
+            command
+                .arg("--pidfile")
+                .arg(path("pid"))
+                .arg("--host")
+                .arg(address_in(folder.path()));
+            command.args([
+                "--bridge=none",
+                "--iptables=false",
+                "--ip-masq=false",
+                "--storage-driver=vfs",
+            ]);
+            command.stdout(output).stderr(log);
+        });
+        let mut engine = Self { daemon, folder };
+        let started = Instant::now();
+        while !engine.answers() {
+            let log =
+                || std::fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
+            if let Some(status) = engine.daemon.ended() {
+                panic!(
+                    "dockerd, which only root can start, ended with {status}; its log:\n{}",
+                    log()
+                );
+            }
+            assert!(
+                started.elapsed() < START_LIMIT,
+                "dockerd does not answer; its log:\n{}",
+                log()
+            );
+            std::thread::sleep(POLL);
+        }
+        engine
+    }
+
+    fn answers(&self) -> bool {
+        let address = address_in(self.folder.path());
+        let ask = |command: &mut std::process::Command| {
+            command.args(["--host", &address, "info"]);
+        };
+        !process::run(Path::new(PROGRAM), ask, None).failed()
+    }
+}
+
+/// The address of the engine that lives in `folder`.
+fn address_in(folder: &Path) -> String {
+    format!("unix://{}", folder.join("docker.sock").display())
+}
+
+/// The address of the shared engine, which is started when it is not yet there.
+fn engine_address() -> String {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    address_in(shared.get_or_insert_with(Engine::start).folder.path())
+}
+
+/// Ends the shared engine and removes its folder, if there is one.
+pub(crate) fn stop_engine() {
+    let engine = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut engine) = engine {
+        engine.daemon.stop();
+    }
+}
+
+/// A test that any command line must pass.
+pub(crate) type DockerTest = fn(&Docker);
+
+/// One trial of each fact for each command line of this machine.
+pub(crate) fn with_each_program(facts: &[(&str, DockerTest)]) -> Vec<Trial> {
+    let programs = [("docker", PROGRAM), ("newer_docker", NEWER_PROGRAM)]
+        .map(|(word, path)| (word, Path::new(path)));
+    let here = programs
+        .into_iter()
+        .filter(|(_, path)| *path == Path::new(PROGRAM) || path.exists());
+    let trials = here.flat_map(|(word, program)| {
+        facts.iter().map(move |&(name, test)| {
+            fact(&format!("{word}::{name}"), move || {
+                test(&Docker::with_program(program));
+            })
+        })
+    });
+    trials.collect()
+}
+
+/// One person at a command line, with login files of their own.
+#[derive(Debug)]
+pub(crate) struct Docker {
+    program: PathBuf,
+    home: TempDir,
+    engine: String,
+}
+
+impl Docker {
+    /// A person who uses the command line of Debian's engine.
+    pub(crate) fn new() -> Self {
+        Self::with_program(Path::new(PROGRAM))
+    }
+
+    /// A person who uses `program`.
+    pub(crate) fn with_program(program: &Path) -> Self {
+        process::require(program, "docker.io");
+        let home = tempfile::Builder::new()
+            .prefix("berth-docker-")
+            .tempdir()
+            .expect("a folder is made");
+        Self {
+            program: program.to_path_buf(),
+            home,
+            engine: engine_address(),
+        }
+    }
+
+    /// Runs `docker` with `arguments`.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
+        self.run_with_input(arguments, None)
+    }
+
+    /// `docker login` at `registry`.
+    pub(crate) fn login(&self, registry: &str, login: &Login) -> Outcome {
+        let arguments = [
+            "login",
+            "--username",
+            &login.user_name,
+            "--password-stdin",
+            registry,
+        ];
+        self.run_with_input(&arguments, Some(&login.password))
+    }
+
+    /// Builds `reference` from nothing: an image of four layers that prints `greeting`.
+    pub(crate) fn build(&self, reference: &str, greeting: &str) {
+        process::require(Path::new(BUSYBOX), "busybox-static");
+        let context = tempfile::tempdir().expect("a folder is made");
+        let file = |name: &str, content: &str| {
+            std::fs::write(context.path().join(name), content).expect("a small file is written");
+        };
+        std::fs::copy(BUSYBOX, context.path().join("busybox")).expect("busybox is copied");
+        file("greeting", &format!("{greeting}\n"));
+        file("origin", &format!("built for {reference}\n"));
+        file(
+            "Dockerfile",
+            "FROM scratch\n\
+             COPY busybox /bin/busybox\n\
+             COPY greeting /greeting\n\
+             COPY origin /origin\n\
+             RUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox wc -c < /greeting > /size\"]\n\
+             CMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n",
+        );
+        let context = context.path().to_string_lossy();
+        // The cache is the engine's, and another test may be removing the layers that it offers.
+        let build = [
+            "build",
+            "--no-cache",
+            "--network",
+            "none",
+            "--tag",
+            reference,
+            &context,
+        ];
+        self.run(&build).succeeded();
+    }
+
+    /// Pushes `reference` and gives the digest that the registry now has for it.
+    #[track_caller]
+    pub(crate) fn push(&self, reference: &str) -> String {
+        let outcome = self.run(&["push", reference]).succeeded();
+        let digest = outcome
+            .text
+            .split("digest: ")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next());
+        digest.map_or_else(|| panic!("no digest in {}", outcome.text), String::from)
+    }
+
+    /// Asserts that a container of `reference` prints `greeting`.
+    #[track_caller]
+    pub(crate) fn prints(&self, reference: &str, greeting: &str) {
+        let outcome = self
+            .run(&[
+                "run",
+                "--rm",
+                "--network",
+                "none",
+                "--pull",
+                "never",
+                reference,
+            ])
+            .succeeded();
+        assert_eq!(outcome.stdout.trim_end(), greeting);
+    }
+
+    fn run_with_input(&self, arguments: &[&str], stdin: Option<&str>) -> Outcome {
+        let prepare = |command: &mut std::process::Command| {
+            command
+                .env("DOCKER_CONFIG", self.home.path())
+                .env("DOCKER_HOST", &self.engine);
+            // The classic builder is part of the engine; BuildKit would be one more program to install.
+            command
+                .env("DOCKER_BUILDKIT", "0")
+                .env("DOCKER_CLI_EXPERIMENTAL", "enabled");
+            command.args(arguments);
+        };
+        process::run(&self.program, prepare, stdin)
+    }
+}
