@@ -10,13 +10,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Auth, AuthOptions, IssuedCredential, KeyLocation, Principal, RegistryHosts, RequestError,
-    TokenAnswer, TokenCredentials, TokenRequest, basic_credentials,
+    ApiKeySecret, Auth, AuthOptions, IssuedCredential, KeyLocation, Principal, RegistryHosts,
+    RequestError, TokenAnswer, TokenCredentials, TokenRequest, basic_credentials,
 };
 use crate::clock::{Clock, Millis};
 use crate::config::DatabaseLocation;
-use crate::metadata::{Metadata, MetadataOptions};
-use crate::tenancy::{CreateAccount, CreatedApiKey, Tenancy};
+use crate::metadata::{Account, Metadata, MetadataOptions, NewApiKey, NewWorkspace};
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: Millis = Millis(1_767_225_600_000);
@@ -72,14 +71,19 @@ pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// An installation after its first start: workspace `main`, and a workspace `other` in another account.
+/// An API key that a test made.
+pub(crate) struct TestKey {
+    pub(crate) id: String,
+    pub(crate) key: String,
+}
+
+/// Workspaces `main` and `other`, an operator key, and an admin key of `main`.
 pub(crate) struct Installation {
     pub(crate) auth: Auth,
-    pub(crate) tenancy: Tenancy,
     pub(crate) clock: Clock,
     pub(crate) operator_secret: String,
     pub(crate) main_secret: String,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
 }
 
 impl Installation {
@@ -89,40 +93,21 @@ impl Installation {
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut AuthOptions)) -> Self {
         let (metadata, clock, folder) = metadata().await;
+        for name in ["main", "other"] {
+            make_workspace(&metadata, name).await;
+        }
         let mut options = options(&folder);
         change(&mut options);
-        let auth = Auth::open(options, metadata.clone(), clock.clone())
-            .await
-            .unwrap();
-        let tenancy = Tenancy::new(metadata, clock.clone());
-        let made = tenancy.first_start(folder.path()).await.unwrap().unwrap();
-        let operator_secret = made.operator_key.reveal().to_owned();
-        let main_secret = made.main_key.unwrap().0.reveal().to_owned();
-        let installation = Self {
+        let auth = Auth::open(options, metadata, clock.clone()).await.unwrap();
+        let operator_secret = make_key(&auth, None, "operator", &json!({})).await.key;
+        let main_secret = make_key(&auth, Some("main"), "admin", &json!({})).await.key;
+        Self {
             auth,
-            tenancy,
             clock,
             operator_secret,
             main_secret,
-            folder,
-        };
-        let operator = installation.operator().await;
-        let account = CreateAccount {
-            name: String::from("other"),
-        };
-        installation
-            .tenancy
-            .create_account(&operator, &account)
-            .await
-            .unwrap();
-        let workspace = json!({"name": "other", "account": "other", "teamKey": "other"});
-        let workspace = serde_json::from_value(workspace).unwrap();
-        installation
-            .tenancy
-            .create_workspace(&operator, &workspace)
-            .await
-            .unwrap();
-        installation
+            _folder: folder,
+        }
     }
 
     pub(crate) async fn operator(&self) -> Arc<Principal> {
@@ -134,29 +119,30 @@ impl Installation {
 
     /// An admin of the workspace `other`.
     pub(crate) async fn other_admin(&self) -> Arc<Principal> {
-        let operator = self.operator().await;
-        let request = serde_json::from_value(json!({"name": "admin", "role": "admin"})).unwrap();
-        let key = self
-            .tenancy
-            .create_api_key(&operator, "other", &request)
-            .await
-            .unwrap();
+        let key = make_key(&self.auth, Some("other"), "admin", &json!({})).await;
         self.auth
             .authenticate_api(Some(&bearer(&key.key)))
             .await
             .unwrap()
     }
 
-    /// A new key of a role in `main`, with further fields of the request.
-    pub(crate) async fn key(&self, role: &str, mut fields: Value) -> CreatedApiKey {
-        fields["name"] = json!(format!("a {role}"));
-        fields["role"] = json!(role);
-        let request = serde_json::from_value(fields).unwrap();
-        let operator = self.operator().await;
-        self.tenancy
-            .create_api_key(&operator, "main", &request)
+    /// A new key of a role in `main`, narrowed by `repositories`, `actions` and `expiresAt`.
+    pub(crate) async fn key(&self, role: &str, limits: Value) -> TestKey {
+        make_key(&self.auth, Some("main"), role, &limits).await
+    }
+
+    /// Ends a key of `main`.
+    pub(crate) async fn delete_key(&self, id: &str) {
+        let workspace = self
+            .auth
+            .metadata()
+            .workspace_by_name("main")
             .await
             .unwrap()
+            .unwrap();
+        let mut change = self.auth.metadata().begin().await.unwrap();
+        assert!(change.delete_api_key(&workspace.id, id).await.unwrap());
+        change.commit().await.unwrap();
     }
 
     pub(crate) async fn try_credential(
@@ -197,5 +183,53 @@ impl Installation {
             })
             .await;
         answer.map_err(|error| error.to_string()).unwrap()
+    }
+}
+
+async fn make_workspace(metadata: &Metadata, name: &str) {
+    let account = Account {
+        id: format!("account-{name}"),
+        name: name.to_owned(),
+        created_at: START,
+    };
+    let workspace = NewWorkspace {
+        id: format!("workspace-{name}"),
+        name: name.to_owned(),
+        account_id: account.id.clone(),
+        prefix: format!("t-{name}"),
+        team_key: Some(name.to_owned()),
+        namespace: None,
+        display_name: None,
+        quota_bytes: None,
+        created_at: START,
+    };
+    let mut change = metadata.begin().await.unwrap();
+    change.insert_account(&account).await.unwrap();
+    change.insert_workspace(&workspace).await.unwrap();
+    change.commit().await.unwrap();
+}
+
+async fn make_key(auth: &Auth, workspace: Option<&str>, role: &str, limits: &Value) -> TestKey {
+    let list = |field: &str| serde_json::from_value(limits[field].clone()).unwrap();
+    let end = limits["expiresAt"].as_str();
+    let secret = ApiKeySecret::generate().unwrap();
+    let key = NewApiKey {
+        id: uuid::Uuid::new_v4().to_string(),
+        workspace_id: workspace.map(|name| format!("workspace-{name}")),
+        name: format!("a {role}"),
+        role: role.to_owned(),
+        hash: secret.hash().as_str().to_owned(),
+        repositories: list("repositories"),
+        actions: list("actions"),
+        created_by: String::from("a test"),
+        created_at: START,
+        expires_at: end.map(|end| Millis(end.parse::<jiff::Timestamp>().unwrap().as_millisecond())),
+    };
+    let mut change = auth.metadata().begin().await.unwrap();
+    change.insert_api_key(&key).await.unwrap();
+    change.commit().await.unwrap();
+    TestKey {
+        id: key.id,
+        key: secret.reveal().to_owned(),
     }
 }

@@ -5,9 +5,95 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::auth::testing::{Installation, START, basic, bearer};
+use tempfile::TempDir;
 
-#[expect(clippy::needless_pass_by_value, reason = "it ends what a call returned")]
+use crate::auth::Auth;
+use crate::auth::testing::{START, basic, bearer, metadata, options};
+
+/// An installation after its first start, with a workspace `other` in another account.
+struct Installation {
+    auth: Auth,
+    tenancy: Tenancy,
+    operator_secret: String,
+    main_secret: String,
+    folder: TempDir,
+}
+
+impl Installation {
+    async fn start() -> Self {
+        let (metadata, clock, folder) = metadata().await;
+        let auth = Auth::open(options(&folder), metadata.clone(), clock.clone())
+            .await
+            .unwrap();
+        let tenancy = Tenancy::new(metadata, clock);
+        let made = tenancy.first_start(folder.path()).await.unwrap().unwrap();
+        let operator_secret = made.operator_key.reveal().to_owned();
+        let main_secret = made.main_key.unwrap().0.reveal().to_owned();
+        let installation = Self {
+            auth,
+            tenancy,
+            operator_secret,
+            main_secret,
+            folder,
+        };
+        let operator = installation.operator().await;
+        let account = CreateAccount {
+            name: String::from("other"),
+        };
+        installation
+            .tenancy
+            .create_account(&operator, &account)
+            .await
+            .unwrap();
+        let workspace = json!({"name": "other", "account": "other", "teamKey": "other"});
+        let workspace = serde_json::from_value(workspace).unwrap();
+        installation
+            .tenancy
+            .create_workspace(&operator, &workspace)
+            .await
+            .unwrap();
+        installation
+    }
+
+    async fn operator(&self) -> Arc<Principal> {
+        self.auth
+            .authenticate_api(Some(&bearer(&self.operator_secret)))
+            .await
+            .unwrap()
+    }
+
+    /// An admin of the workspace `other`.
+    async fn other_admin(&self) -> Arc<Principal> {
+        let operator = self.operator().await;
+        let request = serde_json::from_value(json!({"name": "admin", "role": "admin"})).unwrap();
+        let key = self
+            .tenancy
+            .create_api_key(&operator, "other", &request)
+            .await
+            .unwrap();
+        self.auth
+            .authenticate_api(Some(&bearer(&key.key)))
+            .await
+            .unwrap()
+    }
+
+    /// A new key of a role in `main`, with further fields of the request.
+    async fn key(&self, role: &str, mut fields: Value) -> CreatedApiKey {
+        fields["name"] = json!(format!("a {role}"));
+        fields["role"] = json!(role);
+        let request = serde_json::from_value(fields).unwrap();
+        let operator = self.operator().await;
+        self.tenancy
+            .create_api_key(&operator, "main", &request)
+            .await
+            .unwrap()
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it ends what a call returned"
+)]
 fn code<T>(result: Result<T, RequestError>) -> &'static str {
     match result {
         Ok(_) => "ok",
