@@ -55,7 +55,10 @@ impl FromStr for Action {
     type Err = UnknownAction;
 
     fn from_str(text: &str) -> Result<Self, UnknownAction> {
-        Self::ALL.into_iter().find(|action| action.as_str() == text).ok_or(UnknownAction)
+        Self::ALL
+            .into_iter()
+            .find(|action| action.as_str() == text)
+            .ok_or(UnknownAction)
     }
 }
 
@@ -114,13 +117,17 @@ impl ActionSet {
 
     /// Its actions, in the order in which they are written.
     pub fn iter(self) -> impl Iterator<Item = Action> {
-        Action::ALL.into_iter().filter(move |action| self.contains(*action))
+        Action::ALL
+            .into_iter()
+            .filter(move |action| self.contains(*action))
     }
 }
 
 impl FromIterator<Action> for ActionSet {
     fn from_iter<I: IntoIterator<Item = Action>>(actions: I) -> Self {
-        actions.into_iter().fold(Self::EMPTY, |set, action| set.union(Self::of(&[action])))
+        actions
+            .into_iter()
+            .fold(Self::EMPTY, |set, action| set.union(Self::of(&[action])))
     }
 }
 
@@ -160,10 +167,15 @@ mod tests {
 
     #[test]
     fn a_set_is_written_in_one_order() {
-        let set: ActionSet = [Action::Delete, Action::Pull, Action::Pull].into_iter().collect();
+        let set: ActionSet = [Action::Delete, Action::Pull, Action::Pull]
+            .into_iter()
+            .collect();
         assert_eq!(set.to_string(), "pull,delete");
         assert_eq!(serde_json::to_string(&set).unwrap(), r#"["pull","delete"]"#);
-        assert_eq!(serde_json::from_str::<ActionSet>(r#"["delete","pull"]"#).unwrap(), set);
+        assert_eq!(
+            serde_json::from_str::<ActionSet>(r#"["delete","pull"]"#).unwrap(),
+            set
+        );
     }
 
     #[test]

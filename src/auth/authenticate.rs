@@ -58,7 +58,8 @@ impl Caller {
     /// How the log names it.
     #[must_use]
     pub fn actor(&self) -> &str {
-        self.principal().map_or("anonymous", |principal| principal.actor())
+        self.principal()
+            .map_or("anonymous", |principal| principal.actor())
     }
 
     /// Who it is.
@@ -88,10 +89,16 @@ pub enum AuthenticationError {
 
 impl From<AuthenticationError> for Refusal {
     fn from(error: AuthenticationError) -> Self {
-        let challenge = |error, message| Self::Challenge { error, scope: String::new(), message };
+        let challenge = |error, message| Self::Challenge {
+            error,
+            scope: String::new(),
+            message,
+        };
         match error {
             AuthenticationError::Refused(message) => challenge(None, message),
-            AuthenticationError::InvalidToken(message) => challenge(Some(ChallengeError::InvalidToken), message),
+            AuthenticationError::InvalidToken(message) => {
+                challenge(Some(ChallengeError::InvalidToken), message)
+            }
             AuthenticationError::Unavailable(error) => Self::Unavailable(error),
         }
     }
@@ -117,20 +124,27 @@ pub fn single_header<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Option<&'a str>, AuthenticationError> {
     let mut values = values.into_iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(refused("more than one Authorization header was sent"));
     }
-    let text = std::str::from_utf8(value).map_err(|_| refused("the Authorization header cannot be read"))?;
+    let text = std::str::from_utf8(value)
+        .map_err(|_| refused("the Authorization header cannot be read"))?;
     Ok(Some(text))
 }
 
 /// The user name and password in an `Authorization` header, for the token endpoint.
-pub fn basic_credentials(header: Option<&str>) -> Result<Option<BasicCredentials>, AuthenticationError> {
+pub fn basic_credentials(
+    header: Option<&str>,
+) -> Result<Option<BasicCredentials>, AuthenticationError> {
     match header.map(parse).transpose()? {
         None => Ok(None),
         Some(Authorization::Basic(credentials)) => Ok(Some(credentials)),
-        Some(Authorization::Bearer(_)) => Err(refused("a token is asked for with a user name and a password")),
+        Some(Authorization::Bearer(_)) => Err(refused(
+            "a token is asked for with a user name and a password",
+        )),
     }
 }
 
@@ -138,7 +152,8 @@ pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationErr
     if header.len() > MAX_HEADER_BYTES {
         return Err(refused("the Authorization header is too long"));
     }
-    let unreadable = || refused("the Authorization header cannot be read: send Basic or Bearer credentials");
+    let unreadable =
+        || refused("the Authorization header cannot be read: send Basic or Bearer credentials");
     let (scheme, value) = header.trim().split_once(' ').ok_or_else(unreadable)?;
     let value = value.trim_start();
     if value.is_empty() {
@@ -157,7 +172,10 @@ pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationErr
     if decoded.chars().any(char::is_control) {
         return Err(unreadable());
     }
-    Ok(Authorization::Basic(BasicCredentials { username: username.to_owned(), password: password.to_owned() }))
+    Ok(Authorization::Basic(BasicCredentials {
+        username: username.to_owned(),
+        password: password.to_owned(),
+    }))
 }
 
 impl Auth {
@@ -166,11 +184,14 @@ impl Auth {
     /// # Errors
     /// A challenge without a scope (see [`Refusal::with_scope`]) when the credentials are bad.
     pub async fn authenticate_registry(&self, header: Option<&str>) -> Result<Caller, Refusal> {
-        let Some(header) = header else { return Ok(Caller::Anonymous) };
+        let Some(header) = header else {
+            return Ok(Caller::Anonymous);
+        };
         let caller = match parse(header) {
-            Ok(Authorization::Basic(credentials)) => {
-                self.password(&credentials.username, &credentials.password).await.map(Caller::Basic)
-            }
+            Ok(Authorization::Basic(credentials)) => self
+                .password(&credentials.username, &credentials.password)
+                .await
+                .map(Caller::Basic),
             Ok(Authorization::Bearer(token)) => self.bearer(token).await.map(Caller::Bearer),
             Err(error) => Err(error),
         };
@@ -178,14 +199,19 @@ impl Auth {
     }
 
     /// Who calls `/api/v1`: an API key or an operator key, as Bearer or as the password of any user.
-    pub async fn authenticate_api(&self, header: Option<&str>) -> Result<Arc<Principal>, AuthenticationError> {
-        let header = header.ok_or_else(|| refused("an API key is needed: send it as Authorization: Bearer"))?;
+    pub async fn authenticate_api(
+        &self,
+        header: Option<&str>,
+    ) -> Result<Arc<Principal>, AuthenticationError> {
+        let header = header
+            .ok_or_else(|| refused("an API key is needed: send it as Authorization: Bearer"))?;
         let secret = match parse(header)? {
             Authorization::Basic(credentials) => credentials.password,
             Authorization::Bearer(secret) => secret.to_owned(),
         };
-        let secret = ApiKeySecret::parse(&secret)
-            .ok_or_else(|| refused("this is no API key: the API takes the keys that start with berth_"))?;
+        let secret = ApiKeySecret::parse(&secret).ok_or_else(|| {
+            refused("this is no API key: the API takes the keys that start with berth_")
+        })?;
         self.api_key(&secret).await
     }
 
@@ -196,14 +222,17 @@ impl Auth {
         password: &str,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         if password.starts_with(API_KEY_PREFIX) {
-            let secret = ApiKeySecret::parse(password)
-                .ok_or_else(|| refused("the password looks like an API key but is mistyped or cut off"))?;
+            let secret = ApiKeySecret::parse(password).ok_or_else(|| {
+                refused("the password looks like an API key but is mistyped or cut off")
+            })?;
             let principal = self.api_key(&secret).await?;
             return match principal.kind() {
                 PrincipalKind::OperatorKey => Err(refused(
                     "an operator key is no registry password: use an API key of a workspace, or a registry credential",
                 )),
-                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential if self.options().api_keys_as_passwords => {
+                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential
+                    if self.options().api_keys_as_passwords =>
+                {
                     Ok(principal)
                 }
                 PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(refused(
@@ -220,14 +249,23 @@ impl Auth {
         username: Option<&str>,
         token: &str,
     ) -> Result<Arc<Principal>, AuthenticationError> {
-        let good = self.verify(&self.inner().credentials, token).await.map_err(|error| match error {
-            VerifyError::Token(TokenError::Expired) => refused("the registry credential has expired: ask for a new one"),
-            VerifyError::Token(TokenError::NotYet) => refused("the registry credential is not valid yet"),
-            VerifyError::Token(TokenError::Invalid | TokenError::WrongKind | TokenError::UnknownKey) => {
-                refused("the password is no API key and no registry credential of this registry")
-            }
-            VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
-        })?;
+        let good = self
+            .verify(&self.inner().credentials, token)
+            .await
+            .map_err(|error| match error {
+                VerifyError::Token(TokenError::Expired) => {
+                    refused("the registry credential has expired: ask for a new one")
+                }
+                VerifyError::Token(TokenError::NotYet) => {
+                    refused("the registry credential is not valid yet")
+                }
+                VerifyError::Token(
+                    TokenError::Invalid | TokenError::WrongKind | TokenError::UnknownKey,
+                ) => refused(
+                    "the password is no API key and no registry credential of this registry",
+                ),
+                VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
+            })?;
         if username.is_some_and(|username| username != good.prefix) {
             return Err(AuthenticationError::Refused(format!(
                 "this registry credential goes with the user name {}",
@@ -236,9 +274,9 @@ impl Auth {
         }
         let basis = Basis::Token(Arc::clone(&good.proof));
         self.live(&basis).await.map_err(|error| match error {
-            LiveError::Withdrawn(reason) => {
-                AuthenticationError::Refused(format!("the registry credential no longer counts: {reason}"))
-            }
+            LiveError::Withdrawn(reason) => AuthenticationError::Refused(format!(
+                "the registry credential no longer counts: {reason}"
+            )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })
     }
@@ -258,9 +296,9 @@ impl Auth {
         })?;
         let basis = Basis::Token(Arc::clone(&token.proof));
         let principal = self.live(&basis).await.map_err(|error| match error {
-            LiveError::Withdrawn(reason) => {
-                AuthenticationError::InvalidToken(format!("the access token no longer counts: {reason}"))
-            }
+            LiveError::Withdrawn(reason) => AuthenticationError::InvalidToken(format!(
+                "the access token no longer counts: {reason}"
+            )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })?;
         Ok(BearerCaller { token, principal })
@@ -269,7 +307,11 @@ impl Auth {
     async fn api_key(&self, secret: &ApiKeySecret) -> Result<Arc<Principal>, AuthenticationError> {
         let inner = self.inner();
         let unavailable = AuthenticationError::Unavailable;
-        let key = inner.metadata.api_key_by_hash(secret.hash().as_str()).await.map_err(unavailable)?;
+        let key = inner
+            .metadata
+            .api_key_by_hash(secret.hash().as_str())
+            .await
+            .map_err(unavailable)?;
         let key = key.ok_or_else(|| refused("there is no such API key, or it has been deleted"))?;
         if key.expires_at.is_some_and(|end| end <= inner.clock.now()) {
             return Err(refused("the API key has expired"));
@@ -295,7 +337,11 @@ impl Auth {
         Ok(Arc::new(principal))
     }
 
-    async fn verify<T: Kind>(&self, verifier: &Verifier<T>, token: &str) -> Result<Good<T>, VerifyError> {
+    async fn verify<T: Kind>(
+        &self,
+        verifier: &Verifier<T>,
+        token: &str,
+    ) -> Result<Good<T>, VerifyError> {
         let inner = self.inner();
         match verifier.verify(token, inner.clock.now()) {
             Err(TokenError::UnknownKey) => {}
@@ -303,7 +349,9 @@ impl Auth {
         }
         // Another replica may have a newer key.
         match inner.keys.refresh().await {
-            Ok(true) => verifier.verify(token, inner.clock.now()).map_err(VerifyError::Token),
+            Ok(true) => verifier
+                .verify(token, inner.clock.now())
+                .map_err(VerifyError::Token),
             Ok(false) => Err(VerifyError::Token(TokenError::UnknownKey)),
             Err(KeyError::Metadata(error)) => Err(VerifyError::Unavailable(error)),
             Err(error) => {

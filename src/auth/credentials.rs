@@ -85,13 +85,20 @@ impl Auth {
         request: &CredentialRequest,
         hosts: &RegistryHosts,
     ) -> Result<IssuedCredential, RequestError> {
-        if principal.workspace().is_none_or(|own| own.id != workspace.id) {
+        if principal
+            .workspace()
+            .is_none_or(|own| own.id != workspace.id)
+        {
             return Err(RequestError::Forbidden(String::from(
                 "an operator key neither pulls nor pushes: ask with an API key of the workspace",
             )));
         }
         let actions = actions(principal, request.actions.as_deref())?;
-        let target = request.target_image.as_deref().map(|text| Target::parse(text, workspace, hosts)).transpose()?;
+        let target = request
+            .target_image
+            .as_deref()
+            .map(|text| Target::parse(text, workspace, hosts))
+            .transpose()?;
         if let (Some(target), Some(images)) = (&target, principal.narrowing().images())
             && !images.hold(target.image())
         {
@@ -115,7 +122,9 @@ impl Auth {
             body: CredentialClaims {
                 parent: parent(principal, workspace),
                 prefix: workspace.prefix.clone(),
-                repository: target.as_ref().map(|target| target.repository().as_str().to_owned()),
+                repository: target
+                    .as_ref()
+                    .map(|target| target.repository().as_str().to_owned()),
                 actions,
             },
         };
@@ -141,16 +150,23 @@ impl Auth {
         wanted: Option<i64>,
         now: Millis,
     ) -> Result<i64, RequestError> {
-        let limit = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX).min(LIFETIME_CEILING_S);
+        let limit = |seconds: u64| {
+            i64::try_from(seconds)
+                .unwrap_or(i64::MAX)
+                .min(LIFETIME_CEILING_S)
+        };
         let longest = limit(self.options().credential_max_seconds);
-        let lifetime = wanted.unwrap_or_else(|| limit(self.options().credential_default_seconds).min(longest));
+        let lifetime =
+            wanted.unwrap_or_else(|| limit(self.options().credential_default_seconds).min(longest));
         if !(MIN_LIFETIME_S..=longest).contains(&lifetime) {
             return Err(RequestError::BadRequest(format!(
                 "expiresInSeconds is a number from {MIN_LIFETIME_S} to {longest}"
             )));
         }
         let end = now.seconds() + lifetime;
-        Ok(principal.expires_at().map_or(end, |key_end| end.min(key_end.seconds())))
+        Ok(principal
+            .expires_at()
+            .map_or(end, |key_end| end.min(key_end.seconds())))
     }
 
     /// Revokes one credential, those of a key, or all of the workspace.
@@ -160,23 +176,37 @@ impl Auth {
         workspace: &Arc<Workspace>,
         revocation: &Revocation,
     ) -> Result<(), RequestError> {
-        let own = principal.workspace().is_none_or(|own| own.id == workspace.id);
+        let own = principal
+            .workspace()
+            .is_none_or(|own| own.id == workspace.id);
         if !own || !principal.role().may(Right::Administer) {
-            return Err(RequestError::Forbidden(String::from("revoking credentials takes a key with the role admin")));
+            return Err(RequestError::Forbidden(String::from(
+                "revoking credentials takes a key with the role admin",
+            )));
         }
         let mut change = self.metadata().begin().await?;
-        match (&revocation.credential_id, &revocation.api_key_id, revocation.all) {
+        match (
+            &revocation.credential_id,
+            &revocation.api_key_id,
+            revocation.all,
+        ) {
             (Some(id), None, None) => {
                 if id.len() != ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(RequestError::BadRequest(String::from("credentialId is no id of a credential")));
+                    return Err(RequestError::BadRequest(String::from(
+                        "credentialId is no id of a credential",
+                    )));
                 }
                 let now = self.clock().now();
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
-                change.revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until).await?;
+                change
+                    .revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until)
+                    .await?;
             }
             (None, Some(id), None) => {
                 if !change.revoke_api_key_credentials(&workspace.id, id).await? {
-                    return Err(RequestError::NotFound(String::from("this workspace has no such API key")));
+                    return Err(RequestError::NotFound(String::from(
+                        "this workspace has no such API key",
+                    )));
                 }
             }
             (None, None, Some(true)) => change.revoke_workspace_credentials(workspace).await?,
@@ -196,13 +226,17 @@ fn actions(principal: &Principal, wanted: Option<&[String]>) -> Result<ActionSet
     let Some(wanted) = wanted else {
         let default = own.intersection(ActionSet::of(&[Action::Pull, Action::Push]));
         if default.is_empty() {
-            return Err(RequestError::Forbidden(String::from("this key may neither pull nor push")));
+            return Err(RequestError::Forbidden(String::from(
+                "this key may neither pull nor push",
+            )));
         }
         return Ok(default);
     };
     let mut actions = ActionSet::EMPTY;
     for word in wanted {
-        let action: Action = word.parse().map_err(|error| RequestError::BadRequest(format!("actions: {error}")))?;
+        let action: Action = word
+            .parse()
+            .map_err(|error| RequestError::BadRequest(format!("actions: {error}")))?;
         if !own.contains(action) {
             return Err(RequestError::Forbidden(format!(
                 "this key may not {action}, so a credential of it may not either"

@@ -53,11 +53,15 @@ fn check<'a>(
         && !images.hold(&image)
     {
         let patterns = images.patterns().join(", ");
-        return Err(format!("this key is limited to the images {patterns}; \"{image}\" is not one of them"));
+        return Err(format!(
+            "this key is limited to the images {patterns}; \"{image}\" is not one of them"
+        ));
     }
     if !principal.role().actions().contains(action) {
         let (role, least) = (principal.role(), Role::least_for(action));
-        return Err(format!("the role {role} may not {action}: that takes a key with the role {least} or a higher one"));
+        return Err(format!(
+            "the role {role} may not {action}: that takes a key with the role {least} or a higher one"
+        ));
     }
     if !narrowing.actions().contains(action) {
         let noun = noun(principal);
@@ -71,10 +75,14 @@ fn check<'a>(
 
 /// The workspace whose repositories the principal reaches; operator keys reach none.
 pub(super) fn pulling_workspace(principal: &Principal) -> Result<&Arc<Workspace>, String> {
-    let none = || String::from("an operator key neither pulls nor pushes: use an API key of the workspace");
+    let none = || {
+        String::from("an operator key neither pulls nor pushes: use an API key of the workspace")
+    };
     match principal.kind() {
         PrincipalKind::OperatorKey => Err(none()),
-        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => principal.workspace().ok_or_else(none),
+        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => {
+            principal.workspace().ok_or_else(none)
+        }
     }
 }
 
@@ -86,7 +94,12 @@ fn noun(principal: &Principal) -> &'static str {
 }
 
 /// What to say about a name that is not under the own prefix.
-fn foreign(principal: &Principal, workspace: &Workspace, repository: &RepositoryName, action: Action) -> String {
+fn foreign(
+    principal: &Principal,
+    workspace: &Workspace,
+    repository: &RepositoryName,
+    action: Action,
+) -> String {
     let (noun, prefix, name) = (noun(principal), &workspace.prefix, repository.as_str());
     if name == prefix {
         return format!("\"{name}\" names no image: add one, such as \"{prefix}/my-app\"");

@@ -129,9 +129,9 @@ impl<P: Permission> Granted<P> {
         let mut rights = Rights::Inside(transaction);
         match live::principal(&mut rights, &self.principal.basis, &self.patterns).await {
             Err(LiveError::Metadata(error)) => Err(Refusal::Unavailable(error)),
-            Err(LiveError::Withdrawn(reason)) => {
-                Err(Refusal::Denied { message: format!("what this request was sent with no longer counts: {reason}") })
-            }
+            Err(LiveError::Withdrawn(reason)) => Err(Refusal::Denied {
+                message: format!("what this request was sent with no longer counts: {reason}"),
+            }),
             Ok(principal) => match decide(&principal, &self.repository, P::ACTION) {
                 Decision::Allowed(_) => Ok(()),
                 Decision::Denied(message) => Err(Refusal::Denied { message }),
@@ -156,7 +156,11 @@ impl<P> Clone for Granted<P> {
 
 impl<P> fmt::Debug for Granted<P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Granted({:?} on {})", self.principal, self.repository)
+        write!(
+            formatter,
+            "Granted({:?} on {})",
+            self.principal, self.repository
+        )
     }
 }
 
@@ -169,12 +173,18 @@ pub struct GrantedCatalog {
 
 impl GrantedCatalog {
     pub(super) fn decide(principal: &Arc<Principal>) -> Result<Self, Refusal> {
-        let workspace = pulling_workspace(principal).map_err(|message| Refusal::Denied { message })?;
+        let workspace =
+            pulling_workspace(principal).map_err(|message| Refusal::Denied { message })?;
         if !principal.actions().contains(Action::Pull) {
-            let message = String::from("the catalogue shows what may be pulled, and this credential may not pull");
+            let message = String::from(
+                "the catalogue shows what may be pulled, and this credential may not pull",
+            );
             return Err(Refusal::Denied { message });
         }
-        Ok(Self { workspace: Arc::clone(workspace), principal: Arc::clone(principal) })
+        Ok(Self {
+            workspace: Arc::clone(workspace),
+            principal: Arc::clone(principal),
+        })
     }
 
     /// The workspace.

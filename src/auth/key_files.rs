@@ -52,7 +52,13 @@ fn decode(bytes: &[u8]) -> Option<SigningKey> {
     let pkcs8 = STANDARD.decode(&file.private_key).ok()?;
     let purpose = Purpose::from_name(&file.purpose)?;
     let expires_at = file.expires_at_ms.map(Millis);
-    SigningKey::from_pkcs8(&pkcs8, purpose, Millis(file.created_at_ms), Millis(file.signs_from_ms), expires_at)
+    SigningKey::from_pkcs8(
+        &pkcs8,
+        purpose,
+        Millis(file.created_at_ms),
+        Millis(file.signs_from_ms),
+        expires_at,
+    )
 }
 
 /// Adds a key to the folder.
@@ -88,9 +94,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let keys = folder.path().join("keys");
         assert!(read(&keys).unwrap().is_empty());
-        write(&keys, &SigningKey::generate(Purpose::AccessToken, Millis(0)).unwrap()).unwrap();
+        write(
+            &keys,
+            &SigningKey::generate(Purpose::AccessToken, Millis(0)).unwrap(),
+        )
+        .unwrap();
         let file = std::fs::read_dir(&keys).unwrap().next().unwrap().unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(std::fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            std::fs::metadata(&keys).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
     }
 }

@@ -58,7 +58,9 @@ impl Purpose {
     }
 
     pub(super) fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|purpose| purpose.as_str() == name)
+        Self::ALL
+            .into_iter()
+            .find(|purpose| purpose.as_str() == name)
     }
 }
 
@@ -118,7 +120,8 @@ impl SigningKey {
     /// A new key that signs from now on.
     pub(super) fn generate(purpose: Purpose, now: Millis) -> Result<Self, KeyError> {
         let random = aws_lc_rs::rand::SystemRandom::new();
-        let document = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Cryptography)?;
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Cryptography)?;
         Self::from_pkcs8(document.as_ref(), purpose, now, now, None).ok_or(KeyError::Cryptography)
     }
 
@@ -180,7 +183,11 @@ impl KeyLocation {
         match config.database_location() {
             DatabaseLocation::Sqlite(_) => Self::Files(config.server.data_dir.clone()),
             DatabaseLocation::Postgres(_) => Self::Database(
-                config.auth.key_wrapping_secret.as_ref().map(|secret| SecretText::new(secret.expose().to_owned())),
+                config
+                    .auth
+                    .key_wrapping_secret
+                    .as_ref()
+                    .map(|secret| SecretText::new(secret.expose().to_owned())),
             ),
         }
     }
@@ -190,7 +197,10 @@ enum Source {
     /// One process owns the files: nothing appears behind its back.
     Files,
     /// Another replica may add a key at any time.
-    Database { metadata: Metadata, secret: SecretText },
+    Database {
+        metadata: Metadata,
+        secret: SecretText,
+    },
 }
 
 struct Ring {
@@ -206,10 +216,16 @@ pub struct KeyRing(Arc<Ring>);
 
 impl KeyRing {
     /// Reads the keys, and makes those that are missing.
-    pub async fn open(location: &KeyLocation, metadata: &Metadata, clock: Clock) -> Result<Self, KeyError> {
+    pub async fn open(
+        location: &KeyLocation,
+        metadata: &Metadata,
+        clock: Clock,
+    ) -> Result<Self, KeyError> {
         match location {
             KeyLocation::Files(data_dir) => Self::open_files(data_dir, clock),
-            KeyLocation::Database(secret) => Self::open_database(metadata, secret.as_ref(), clock).await,
+            KeyLocation::Database(secret) => {
+                Self::open_database(metadata, secret.as_ref(), clock).await
+            }
         }
     }
 
@@ -251,13 +267,21 @@ impl KeyRing {
                 keys.push(Arc::new(key));
             }
         }
-        let source = Source::Database { metadata: metadata.clone(), secret: secret.clone() };
+        let source = Source::Database {
+            metadata: metadata.clone(),
+            secret: secret.clone(),
+        };
         Ok(Self::new(keys, source, clock))
     }
 
     fn new(keys: Vec<Arc<SigningKey>>, source: Source, clock: Clock) -> Self {
         let refreshed_at = Mutex::new(clock.now());
-        Self(Arc::new(Ring { keys: RwLock::new(Arc::new(keys)), source, refreshed_at, clock }))
+        Self(Arc::new(Ring {
+            keys: RwLock::new(Arc::new(keys)),
+            source,
+            refreshed_at,
+            clock,
+        }))
     }
 
     fn keys(&self) -> Arc<Vec<Arc<SigningKey>>> {
@@ -273,15 +297,24 @@ impl KeyRing {
     /// The key of this id, if it is one of ours, has this purpose and has not ended.
     pub(super) fn verifier(&self, purpose: Purpose, id: &str) -> Option<Arc<SigningKey>> {
         let now = self.0.clock.now();
-        self.keys().iter().find(|key| key.purpose == purpose && key.id == id && key.lives(now)).cloned()
+        self.keys()
+            .iter()
+            .find(|key| key.purpose == purpose && key.id == id && key.lives(now))
+            .cloned()
     }
 
     /// Looks for keys that another replica has made, at most once in some seconds; false when it did not look.
     pub(super) async fn refresh(&self) -> Result<bool, KeyError> {
-        let Source::Database { metadata, secret } = &self.0.source else { return Ok(false) };
+        let Source::Database { metadata, secret } = &self.0.source else {
+            return Ok(false);
+        };
         {
             let now = self.0.clock.now();
-            let mut refreshed_at = self.0.refreshed_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refreshed_at = self
+                .0
+                .refreshed_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if now < refreshed_at.plus(REFRESH_INTERVAL_MS) {
                 return Ok(false);
             }
@@ -297,7 +330,9 @@ impl KeyRing {
     pub fn jwks(&self) -> JwkSet {
         let now = self.0.clock.now();
         let keys = self.keys();
-        let published = keys.iter().filter(|key| key.purpose == Purpose::AccessToken && key.lives(now));
+        let published = keys
+            .iter()
+            .filter(|key| key.purpose == Purpose::AccessToken && key.lives(now));
         JwkSet {
             keys: published
                 .map(|key| Jwk {
@@ -346,8 +381,13 @@ mod tests {
     #[test]
     fn the_id_of_a_key_is_the_thumbprint_of_the_rfc() {
         // RFC 8037, appendix A.3.
-        let public_key = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
-        assert_eq!(thumbprint(&public_key), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        let public_key = URL_SAFE_NO_PAD
+            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
+            .unwrap();
+        assert_eq!(
+            thumbprint(&public_key),
+            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+        );
     }
 
     #[test]
@@ -361,7 +401,12 @@ mod tests {
             assert_eq!(key.id, second.signer(purpose).unwrap().id);
             assert!(second.verifier(purpose, &key.id).is_some());
         }
-        assert_eq!(std::fs::read_dir(folder.path().join("keys")).unwrap().count(), 2);
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("keys"))
+                .unwrap()
+                .count(),
+            2
+        );
     }
 
     #[test]
@@ -378,7 +423,10 @@ mod tests {
         let ring = KeyRing::open_files(folder.path(), Clock::manual(Millis(1_000))).unwrap();
         let published = ring.jwks().keys;
         assert_eq!(published.len(), 1);
-        assert_eq!(published[0].kid, ring.signer(Purpose::AccessToken).unwrap().id);
+        assert_eq!(
+            published[0].kid,
+            ring.signer(Purpose::AccessToken).unwrap().id
+        );
         let json = serde_json::to_value(&published[0]).unwrap();
         assert_eq!(json["use"], "sig");
         assert!(json.get("d").is_none());
@@ -395,9 +443,17 @@ mod tests {
         let old = key(0, Some(300));
         let new = key(200, None);
         let clock = Clock::manual(Millis(100));
-        let ring = KeyRing::new(vec![Arc::clone(&old), Arc::clone(&new)], Source::Files, clock.clone());
+        let ring = KeyRing::new(
+            vec![Arc::clone(&old), Arc::clone(&new)],
+            Source::Files,
+            clock.clone(),
+        );
         assert_eq!(ring.signer(Purpose::AccessToken).unwrap().id, old.id);
-        assert_eq!(ring.jwks().keys.len(), 2, "a key is published before it signs");
+        assert_eq!(
+            ring.jwks().keys.len(),
+            2,
+            "a key is published before it signs"
+        );
         clock.advance(100);
         assert_eq!(ring.signer(Purpose::AccessToken).unwrap().id, new.id);
         assert!(ring.verifier(Purpose::AccessToken, &old.id).is_some());

@@ -71,10 +71,22 @@ impl Rights<'_> {
         }
     }
 
-    async fn is_revoked(&mut self, workspace_id: &str, credential_id: &str) -> Result<bool, MetadataError> {
+    async fn is_revoked(
+        &mut self,
+        workspace_id: &str,
+        credential_id: &str,
+    ) -> Result<bool, MetadataError> {
         match self {
-            Self::Remembered(metadata) => metadata.is_credential_revoked(workspace_id, credential_id).await,
-            Self::Inside(transaction) => transaction.is_credential_revoked(workspace_id, credential_id).await,
+            Self::Remembered(metadata) => {
+                metadata
+                    .is_credential_revoked(workspace_id, credential_id)
+                    .await
+            }
+            Self::Inside(transaction) => {
+                transaction
+                    .is_credential_revoked(workspace_id, credential_id)
+                    .await
+            }
         }
     }
 }
@@ -103,7 +115,9 @@ pub(super) async fn principal(
         Basis::Key { id } => id,
         Basis::Token(proof) => &proof.key_id,
     };
-    let key = rights.api_key(key_id).await?.ok_or(LiveError::Withdrawn("the API key behind it has been deleted"))?;
+    let key = rights.api_key(key_id).await?.ok_or(LiveError::Withdrawn(
+        "the API key behind it has been deleted",
+    ))?;
     principal_of_key(rights, key, basis, patterns).await
 }
 
@@ -114,21 +128,33 @@ pub(super) async fn principal_of_key(
     basis: &Basis,
     patterns: &PatternCache,
 ) -> Result<Principal, LiveError> {
-    let role: Role = key
-        .role
-        .parse()
-        .map_err(|_| MetadataError::Corrupt { what: "role of an API key", value: key.role.clone() })?;
+    let role: Role = key.role.parse().map_err(|_| MetadataError::Corrupt {
+        what: "role of an API key",
+        value: key.role.clone(),
+    })?;
     let workspace = match &key.workspace_id {
         None => None,
-        Some(id) => {
-            Some(rights.workspace(id).await?.ok_or(LiveError::Withdrawn("the workspace behind it has been deleted"))?)
-        }
+        Some(id) => Some(rights.workspace(id).await?.ok_or(LiveError::Withdrawn(
+            "the workspace behind it has been deleted",
+        ))?),
     };
-    let images = key.repositories.as_deref().map(|list| patterns.get(list)).transpose()?;
-    let narrowing = Narrowing { images, repository: None, actions: key_actions(&key)? };
+    let images = key
+        .repositories
+        .as_deref()
+        .map(|list| patterns.get(list))
+        .transpose()?;
+    let narrowing = Narrowing {
+        images,
+        repository: None,
+        actions: key_actions(&key)?,
+    };
     match basis {
         Basis::Key { id } => Ok(Principal {
-            kind: if workspace.is_some() { PrincipalKind::ApiKey } else { PrincipalKind::OperatorKey },
+            kind: if workspace.is_some() {
+                PrincipalKind::ApiKey
+            } else {
+                PrincipalKind::OperatorKey
+            },
             id: id.clone(),
             actor: format!("key:{id}"),
             role,
@@ -141,14 +167,23 @@ pub(super) async fn principal_of_key(
         Basis::Token(proof) => {
             let workspace = workspace
                 .filter(|workspace| workspace.id == proof.workspace_id)
-                .ok_or(LiveError::Withdrawn("the workspace behind it has been deleted"))?;
-            let generations =
-                Generations { key: key.credential_generation, workspace: workspace.credential_generation };
+                .ok_or(LiveError::Withdrawn(
+                    "the workspace behind it has been deleted",
+                ))?;
+            let generations = Generations {
+                key: key.credential_generation,
+                workspace: workspace.credential_generation,
+            };
             if generations != proof.generations {
                 return Err(LiveError::Withdrawn("it has been revoked"));
             }
             let (kind, id, actor, narrowing) = match &proof.credential {
-                None => (PrincipalKind::ApiKey, key.id.clone(), format!("key:{}", key.id), narrowing),
+                None => (
+                    PrincipalKind::ApiKey,
+                    key.id.clone(),
+                    format!("key:{}", key.id),
+                    narrowing,
+                ),
                 Some(limits) => {
                     if rights.is_revoked(&workspace.id, &limits.id).await? {
                         return Err(LiveError::Withdrawn("it has been revoked"));
@@ -159,7 +194,12 @@ pub(super) async fn principal_of_key(
                         actions: narrowing.actions.intersection(limits.actions),
                     };
                     let actor = format!("credential:{}", limits.id);
-                    (PrincipalKind::RegistryCredential, limits.id.clone(), actor, narrowing)
+                    (
+                        PrincipalKind::RegistryCredential,
+                        limits.id.clone(),
+                        actor,
+                        narrowing,
+                    )
                 }
             };
             Ok(Principal {
@@ -178,10 +218,15 @@ pub(super) async fn principal_of_key(
 }
 
 fn key_actions(key: &ApiKey) -> Result<ActionSet, MetadataError> {
-    let Some(actions) = &key.actions else { return Ok(ActionSet::ALL) };
+    let Some(actions) = &key.actions else {
+        return Ok(ActionSet::ALL);
+    };
     actions
         .iter()
         .map(|action| action.parse())
         .collect::<Result<_, _>>()
-        .map_err(|_| MetadataError::Corrupt { what: "list of actions of an API key", value: actions.join(",") })
+        .map_err(|_| MetadataError::Corrupt {
+            what: "list of actions of an API key",
+            value: actions.join(","),
+        })
 }

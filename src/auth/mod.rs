@@ -32,17 +32,22 @@ use std::sync::Arc;
 
 pub use action::{Action, ActionSet, UnknownAction};
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, basic_credentials, single_header,
+    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES,
+    basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
 pub use error::RequestError;
 pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
 pub use keys::{Jwk, JwkSet, KeyError, KeyLocation, KeyRing, Purpose};
-pub use principal::{ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind};
+pub use principal::{
+    ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
+};
 pub use refusal::{ChallengeError, Refusal};
 pub use role::{Right, Role, UnknownRole};
-pub use scope::{CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope};
+pub use scope::{
+    CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
+};
 pub use secret_file::write_secret_file;
 pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, SecretText};
 pub use target::RegistryHosts;
@@ -95,7 +100,11 @@ pub struct Auth(Arc<Inner>);
 
 impl Auth {
     /// Puts it together; reads the signing keys, and makes those that are missing.
-    pub async fn open(options: AuthOptions, metadata: Metadata, clock: Clock) -> Result<Self, KeyError> {
+    pub async fn open(
+        options: AuthOptions,
+        metadata: Metadata,
+        clock: Clock,
+    ) -> Result<Self, KeyError> {
         let keys = KeyRing::open(&options.keys, &metadata, clock.clone()).await?;
         let (issuer, entries) = (&options.service_name, options.token_cache_entries);
         let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
@@ -160,13 +169,18 @@ impl Auth {
         let scope = || repository_scope(repository, P::ASKED);
         match caller {
             Caller::Anonymous => Err(anonymous(scope())),
-            Caller::Basic(principal) => Granted::decide(principal, repository, &inner.patterns, now),
+            Caller::Basic(principal) => {
+                Granted::decide(principal, repository, &inner.patterns, now)
+            }
             Caller::Bearer(bearer) => {
                 let granted = Granted::decide(&bearer.principal, repository, &inner.patterns, now)?;
                 if bearer.token.covers(repository, P::ACTION) {
                     return Ok(granted);
                 }
-                let message = format!("the access token was not given for {} on \"{repository}\"", P::ACTION);
+                let message = format!(
+                    "the access token was not given for {} on \"{repository}\"",
+                    P::ACTION
+                );
                 Err(insufficient_scope(scope(), message))
             }
         }
@@ -198,23 +212,36 @@ impl Auth {
 
     /// Writes down when keys were last used. For a task in the background; losing a few is fine.
     pub async fn flush_last_used(&self) -> Result<(), MetadataError> {
-        self.0.metadata.record_api_key_uses(&self.0.last_used.take()).await
+        self.0
+            .metadata
+            .record_api_key_uses(&self.0.last_used.take())
+            .await
     }
 
     /// Forgets revocations of credentials that have ended by themselves; how many. For a task in the background, to be
     /// called again while it says that there were some.
     pub async fn purge_revocations(&self) -> Result<u64, MetadataError> {
         let mut transaction = self.0.metadata.begin().await?;
-        let purged = transaction.purge_revocations(self.0.clock.now(), PURGE_BATCH).await?;
+        let purged = transaction
+            .purge_revocations(self.0.clock.now(), PURGE_BATCH)
+            .await?;
         transaction.commit().await?;
         Ok(purged)
     }
 }
 
 fn anonymous(scope: String) -> Refusal {
-    Refusal::Challenge { error: None, scope, message: String::from("authentication is needed") }
+    Refusal::Challenge {
+        error: None,
+        scope,
+        message: String::from("authentication is needed"),
+    }
 }
 
 fn insufficient_scope(scope: String, message: String) -> Refusal {
-    Refusal::Challenge { error: Some(ChallengeError::InsufficientScope), scope, message }
+    Refusal::Challenge {
+        error: Some(ChallengeError::InsufficientScope),
+        scope,
+        message,
+    }
 }

@@ -15,7 +15,7 @@ use crate::oci::{ImageName, RepositoryName};
 /// Patterns of one key at most.
 pub const MAX_PATTERNS: usize = 64;
 /// Bytes of one pattern at most: as long as a repository name may be.
-pub const MAX_PATTERN_BYTES: usize = 255;
+const MAX_PATTERN_BYTES: usize = 255;
 /// Lists of patterns that stay compiled.
 const COMPILED_LISTS: u64 = 1024;
 
@@ -185,18 +185,26 @@ impl ImagePatterns {
         let mut builder = GlobSet::builder();
         for pattern in patterns {
             let bad = || PatternError::Bad(pattern.chars().take(MAX_PATTERN_BYTES).collect());
-            let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*?".contains(&byte);
+            let known = |byte: u8| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-/*?".contains(&byte)
+            };
             let well_formed = pattern.len() <= MAX_PATTERN_BYTES
                 && pattern.bytes().all(known)
                 && pattern.split('/').all(|component| !component.is_empty());
             if !well_formed {
                 return Err(bad());
             }
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|_| bad())?;
+            let glob = GlobBuilder::new(pattern)
+                .literal_separator(true)
+                .build()
+                .map_err(|_| bad())?;
             builder.add(glob);
         }
         let set = builder.build().map_err(|_| PatternError::TooMany)?;
-        Ok(Self { patterns: patterns.to_vec(), set })
+        Ok(Self {
+            patterns: patterns.to_vec(),
+            set,
+        })
     }
 
     /// Whether an image is among them.
@@ -252,7 +260,9 @@ mod tests {
 
     #[test]
     fn a_star_stays_within_a_component() {
-        let held = |pattern: &str, image: &str| patterns(&[pattern]).unwrap().hold(&image.parse().unwrap());
+        let held = |pattern: &str, image: &str| {
+            patterns(&[pattern]).unwrap().hold(&image.parse().unwrap())
+        };
         assert!(held("app", "app"));
         assert!(!held("app", "app2"));
         assert!(!held("app", "team/app"));
@@ -270,10 +280,28 @@ mod tests {
     #[test]
     fn bad_lists_are_refused() {
         assert_eq!(patterns(&[]).unwrap_err(), PatternError::Empty);
-        assert_eq!(patterns(&["a"; MAX_PATTERNS + 1]).unwrap_err(), PatternError::TooMany);
+        assert_eq!(
+            patterns(&["a"; MAX_PATTERNS + 1]).unwrap_err(),
+            PatternError::TooMany
+        );
         let long = "a".repeat(MAX_PATTERN_BYTES + 1);
-        for bad in ["", "A", "a//b", "/a", "a/", "a{b,c}", "[a]", "!a", "a b", "a\\b", long.as_str()] {
-            assert!(matches!(patterns(&[bad]), Err(PatternError::Bad(_))), "{bad}");
+        for bad in [
+            "",
+            "A",
+            "a//b",
+            "/a",
+            "a/",
+            "a{b,c}",
+            "[a]",
+            "!a",
+            "a b",
+            "a\\b",
+            long.as_str(),
+        ] {
+            assert!(
+                matches!(patterns(&[bad]), Err(PatternError::Bad(_))),
+                "{bad}"
+            );
         }
     }
 

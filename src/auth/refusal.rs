@@ -63,9 +63,15 @@ impl Refusal {
     #[must_use]
     pub fn with_scope(self, scope: impl FnOnce() -> String) -> Self {
         match self {
-            Self::Challenge { error, scope: known, message } if known.is_empty() => {
-                Self::Challenge { error, scope: scope(), message }
-            }
+            Self::Challenge {
+                error,
+                scope: known,
+                message,
+            } if known.is_empty() => Self::Challenge {
+                error,
+                scope: scope(),
+                message,
+            },
             other @ (Self::Challenge { .. } | Self::Denied { .. } | Self::Unavailable(_)) => other,
         }
     }

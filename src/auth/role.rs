@@ -42,7 +42,13 @@ pub enum Right {
 
 impl Right {
     /// All rights.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Lease, Self::Change, Self::Administer, Self::Operate];
+    pub const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Lease,
+        Self::Change,
+        Self::Administer,
+        Self::Operate,
+    ];
 }
 
 const PULL: ActionSet = ActionSet::of(&[Action::Pull]);
@@ -50,8 +56,14 @@ const PULL_PUSH: ActionSet = ActionSet::of(&[Action::Pull, Action::Push]);
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 6] =
-        [Self::Viewer, Self::Builder, Self::Developer, Self::Admin, Self::Operator, Self::Puller];
+    pub const ALL: [Self; 6] = [
+        Self::Viewer,
+        Self::Builder,
+        Self::Developer,
+        Self::Admin,
+        Self::Operator,
+        Self::Puller,
+    ];
 
     /// The table: what a role may do in the registry, and in the management API.
     const fn rights(self) -> (ActionSet, &'static [Right]) {
@@ -59,7 +71,10 @@ impl Role {
             Self::Viewer => (PULL, &[Right::Read]),
             Self::Builder => (PULL_PUSH, &[Right::Read, Right::Lease]),
             Self::Developer => (ActionSet::ALL, &[Right::Read, Right::Lease, Right::Change]),
-            Self::Admin => (ActionSet::ALL, &[Right::Read, Right::Lease, Right::Change, Right::Administer]),
+            Self::Admin => (
+                ActionSet::ALL,
+                &[Right::Read, Right::Lease, Right::Change, Right::Administer],
+            ),
             Self::Operator => (ActionSet::EMPTY, &Right::ALL),
             Self::Puller => (PULL, &[]),
         }
@@ -126,7 +141,10 @@ impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(UnknownRole)
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or(UnknownRole)
     }
 }
 
@@ -140,8 +158,11 @@ mod tests {
         let table: Vec<String> = Role::ALL
             .into_iter()
             .map(|role| {
-                let rights: Vec<String> =
-                    Right::ALL.into_iter().filter(|right| role.may(*right)).map(|right| format!("{right:?}")).collect();
+                let rights: Vec<String> = Right::ALL
+                    .into_iter()
+                    .filter(|right| role.may(*right))
+                    .map(|right| format!("{right:?}"))
+                    .collect();
                 format!("{role}: {} / {}", role.actions(), rights.join(" "))
             })
             .collect();
@@ -163,7 +184,10 @@ mod tests {
         for giver in Role::ALL {
             for given in Role::ALL {
                 let expected = matches!(giver, Role::Admin | Role::Operator)
-                    && matches!(given, Role::Viewer | Role::Builder | Role::Developer | Role::Admin);
+                    && matches!(
+                        given,
+                        Role::Viewer | Role::Builder | Role::Developer | Role::Admin
+                    );
                 assert_eq!(giver.may_hand_out(given), expected, "{giver} gives {given}");
             }
         }

@@ -41,7 +41,9 @@ pub enum ScopeError {
 /// Reads the `scope` parameters of a request, each of which may hold several scopes with spaces between.
 ///
 /// Repositories that are named twice are joined.
-pub fn parse_scopes<'a>(parameters: impl IntoIterator<Item = &'a str>) -> Result<Vec<Scope>, ScopeError> {
+pub fn parse_scopes<'a>(
+    parameters: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<Scope>, ScopeError> {
     let mut scopes: Vec<Scope> = Vec::new();
     let mut length = 0;
     let mut count = 0;
@@ -64,7 +66,10 @@ pub fn parse_scopes<'a>(parameters: impl IntoIterator<Item = &'a str>) -> Result
 fn add(scopes: &mut Vec<Scope>, scope: Scope) {
     if let Scope::Repository { name, actions } = &scope {
         for known in scopes.iter_mut() {
-            if let Scope::Repository { name: known_name, actions: known_actions } = known
+            if let Scope::Repository {
+                name: known_name,
+                actions: known_actions,
+            } = known
                 && known_name == name
             {
                 *known_actions = known_actions.union(*actions);
@@ -79,8 +84,12 @@ fn add(scopes: &mut Vec<Scope>, scope: Scope) {
 
 /// The type ends at the first colon and the actions begin at the last one: a name may hold a colon, before a port.
 fn parse(text: &str) -> Scope {
-    let Some((kind, rest)) = text.split_once(':') else { return Scope::Unknown };
-    let Some((name, actions)) = rest.rsplit_once(':') else { return Scope::Unknown };
+    let Some((kind, rest)) = text.split_once(':') else {
+        return Scope::Unknown;
+    };
+    let Some((name, actions)) = rest.rsplit_once(':') else {
+        return Scope::Unknown;
+    };
     // `repository(plugin)`: the class is deprecated and means nothing.
     let kind = match kind.split_once('(') {
         Some((kind, class)) if class.ends_with(')') => kind,
@@ -89,10 +98,15 @@ fn parse(text: &str) -> Scope {
     };
     match kind {
         "repository" => match name.parse() {
-            Ok(name) => Scope::Repository { name, actions: parse_actions(actions) },
+            Ok(name) => Scope::Repository {
+                name,
+                actions: parse_actions(actions),
+            },
             Err(_) => Scope::Unknown,
         },
-        "registry" if name == "catalog" && actions.split(',').any(|action| action == "*") => Scope::Catalog,
+        "registry" if name == "catalog" && actions.split(',').any(|action| action == "*") => {
+            Scope::Catalog
+        }
         _ => Scope::Unknown,
     }
 }
@@ -101,7 +115,9 @@ fn parse_actions(text: &str) -> ActionSet {
     if text.split(',').any(|action| action == "*") {
         return ActionSet::ALL;
     }
-    text.split(',').filter_map(|action| action.parse::<Action>().ok()).collect()
+    text.split(',')
+        .filter_map(|action| action.parse::<Action>().ok())
+        .collect()
 }
 
 /// The scope that a repository and its actions are asked for with.
@@ -120,18 +136,36 @@ mod tests {
     use super::*;
 
     fn repository(name: &str, actions: &[Action]) -> Scope {
-        Scope::Repository { name: name.parse().unwrap(), actions: ActionSet::of(actions) }
+        Scope::Repository {
+            name: name.parse().unwrap(),
+            actions: ActionSet::of(actions),
+        }
     }
 
     #[test]
     fn what_real_clients_ask_for_is_understood() {
         let cases = [
-            ("repository:t-a/b:push,pull", repository("t-a/b", &[Action::Pull, Action::Push])),
-            ("repository:t-a/b:pull", repository("t-a/b", &[Action::Pull])),
+            (
+                "repository:t-a/b:push,pull",
+                repository("t-a/b", &[Action::Pull, Action::Push]),
+            ),
+            (
+                "repository:t-a/b:pull",
+                repository("t-a/b", &[Action::Pull]),
+            ),
             ("repository:t-a/b:*", repository("t-a/b", &Action::ALL)),
-            ("repository:t-a/b:delete", repository("t-a/b", &[Action::Delete])),
-            ("repository(plugin):t-a/b:pull", repository("t-a/b", &[Action::Pull])),
-            ("repository:t-a/b:pull,frobnicate", repository("t-a/b", &[Action::Pull])),
+            (
+                "repository:t-a/b:delete",
+                repository("t-a/b", &[Action::Delete]),
+            ),
+            (
+                "repository(plugin):t-a/b:pull",
+                repository("t-a/b", &[Action::Pull]),
+            ),
+            (
+                "repository:t-a/b:pull,frobnicate",
+                repository("t-a/b", &[Action::Pull]),
+            ),
             ("repository:t-a/b:", repository("t-a/b", &[])),
             ("registry:catalog:*", Scope::Catalog),
         ];
@@ -143,9 +177,19 @@ mod tests {
     #[test]
     fn what_means_nothing_is_granted_nothing() {
         for text in [
-            "repository", "repository:", "repository:a", "repository::pull", "repository:A/B:pull",
-            "repository:../x:pull", "repository:host:5000/a/b:pull", "repository(x:a:pull", "registry:catalog:pull",
-            "registry:other:*", "pull-request:a:pull", ":::", "repository:a//b:pull",
+            "repository",
+            "repository:",
+            "repository:a",
+            "repository::pull",
+            "repository:A/B:pull",
+            "repository:../x:pull",
+            "repository:host:5000/a/b:pull",
+            "repository(x:a:pull",
+            "registry:catalog:pull",
+            "registry:other:*",
+            "pull-request:a:pull",
+            ":::",
+            "repository:a//b:pull",
         ] {
             assert_eq!(parse_scopes([text]), Ok(vec![Scope::Unknown]), "{text}");
         }
@@ -153,8 +197,17 @@ mod tests {
 
     #[test]
     fn several_scopes_come_in_one_parameter_or_in_many() {
-        let expected = Ok(vec![repository("a/b", &[Action::Pull, Action::Push]), repository("c", &[Action::Pull])]);
-        assert_eq!(parse_scopes(["repository:a/b:pull  repository:c:pull", "repository:a/b:push"]), expected);
+        let expected = Ok(vec![
+            repository("a/b", &[Action::Pull, Action::Push]),
+            repository("c", &[Action::Pull]),
+        ]);
+        assert_eq!(
+            parse_scopes([
+                "repository:a/b:pull  repository:c:pull",
+                "repository:a/b:push"
+            ]),
+            expected
+        );
         assert_eq!(parse_scopes([""]), Ok(vec![]));
         assert_eq!(parse_scopes([]), Ok(vec![]));
     }

@@ -8,8 +8,13 @@ use std::path::Path;
 ///
 /// It blocks: it is for the start, not for requests.
 pub fn write_secret_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let name = path.file_name().ok_or_else(|| io::Error::other("a secret needs a file name"))?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::other("a secret needs a file name"))?;
     let mut temporary_name = name.to_owned();
     temporary_name.push(format!(".{}", uuid::Uuid::new_v4().simple()));
     let temporary = folder.join(temporary_name);
@@ -54,7 +59,10 @@ mod tests {
         write_secret_file(&path, b"old").unwrap();
         write_secret_file(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

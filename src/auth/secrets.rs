@@ -33,7 +33,13 @@ impl ApiKeySecret {
             let mut bytes = [0; 64];
             aws_lc_rs::rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
             let missing = BODY_LENGTH - body.len();
-            body.extend(bytes.iter().filter(|byte| **byte < FAIR).take(missing).map(|byte| digit(*byte)));
+            body.extend(
+                bytes
+                    .iter()
+                    .filter(|byte| **byte < FAIR)
+                    .take(missing)
+                    .map(|byte| digit(*byte)),
+            );
         }
         let checksum = checksum(&body);
         Ok(Self(format!("{API_KEY_PREFIX}{body}{checksum}")))
@@ -43,7 +49,8 @@ impl ApiKeySecret {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix(API_KEY_PREFIX)?;
-        let well_formed = rest.len() == BODY_LENGTH + CHECKSUM_LENGTH && rest.bytes().all(|byte| ALPHABET.contains(&byte));
+        let well_formed = rest.len() == BODY_LENGTH + CHECKSUM_LENGTH
+            && rest.bytes().all(|byte| ALPHABET.contains(&byte));
         if !well_formed {
             return None;
         }
@@ -106,7 +113,12 @@ fn digit(byte: u8) -> char {
 }
 
 fn checksum(body: &str) -> String {
-    digest(&SHA256, body.as_bytes()).as_ref().iter().take(CHECKSUM_LENGTH).map(|byte| digit(*byte)).collect()
+    digest(&SHA256, body.as_bytes())
+        .as_ref()
+        .iter()
+        .take(CHECKSUM_LENGTH)
+        .map(|byte| digit(*byte))
+        .collect()
 }
 
 #[cfg(test)]
@@ -126,14 +138,21 @@ mod tests {
 
     #[test]
     fn keys_differ() {
-        assert_ne!(ApiKeySecret::generate().unwrap().reveal(), ApiKeySecret::generate().unwrap().reveal());
+        assert_ne!(
+            ApiKeySecret::generate().unwrap().reveal(),
+            ApiKeySecret::generate().unwrap().reveal()
+        );
     }
 
     #[test]
     fn a_mistyped_key_is_no_key() {
         let key = ApiKeySecret::generate().unwrap();
         let text = key.reveal();
-        let wrong = if text.as_bytes()[10] == b'a' { "b" } else { "a" };
+        let wrong = if text.as_bytes()[10] == b'a' {
+            "b"
+        } else {
+            "a"
+        };
         let mut mistyped = text.to_owned();
         mistyped.replace_range(10..11, wrong);
         assert!(ApiKeySecret::parse(&mistyped).is_none());

@@ -21,7 +21,9 @@ pub struct RegistryHosts {
 
 impl RegistryHosts {
     fn include(&self, host: &str) -> bool {
-        let own = std::iter::once(&self.push).chain(&self.pull).chain(&self.aliases);
+        let own = std::iter::once(&self.push)
+            .chain(&self.pull)
+            .chain(&self.aliases);
         own.into_iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 }
@@ -35,10 +37,16 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub(super) fn parse(text: &str, workspace: &Workspace, hosts: &RegistryHosts) -> Result<Self, RequestError> {
+    pub(super) fn parse(
+        text: &str,
+        workspace: &Workspace,
+        hosts: &RegistryHosts,
+    ) -> Result<Self, RequestError> {
         let bad = |message: String| RequestError::BadRequest(format!("targetImage: {message}"));
         if text.is_empty() || text.len() > MAX_TARGET_BYTES {
-            return Err(bad(format!("an image reference has 1 to {MAX_TARGET_BYTES} bytes")));
+            return Err(bad(format!(
+                "an image reference has 1 to {MAX_TARGET_BYTES} bytes"
+            )));
         }
         if text.contains('@') {
             return Err(bad(String::from(
@@ -48,7 +56,10 @@ impl Target {
         let path = match text.split_once('/') {
             Some((host, path)) if is_host(host) => {
                 if !hosts.include(host) {
-                    return Err(bad(format!("\"{host}\" is another registry; this one is {}", hosts.push)));
+                    return Err(bad(format!(
+                        "\"{host}\" is another registry; this one is {}",
+                        hosts.push
+                    )));
                 }
                 path
             }
@@ -60,14 +71,23 @@ impl Target {
             Some(colon) => {
                 let (name, tag) = path.split_at(last_slash + colon);
                 let tag = &tag[1..];
-                let parsed = tag.parse::<Tag>().map_err(|error| bad(format!("\"{tag}\" is no tag: {error}")))?;
+                let parsed = tag
+                    .parse::<Tag>()
+                    .map_err(|error| bad(format!("\"{tag}\" is no tag: {error}")))?;
                 (name, Some(parsed))
             }
         };
         let image = own_image(name, workspace).map_err(bad)?;
-        let image: ImageName = image.parse().map_err(|error| bad(format!("\"{image}\" is no image name: {error}")))?;
-        let repository = RepositoryName::new(&workspace.prefix, &image).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { repository, image, tag })
+        let image: ImageName = image
+            .parse()
+            .map_err(|error| bad(format!("\"{image}\" is no image name: {error}")))?;
+        let repository = RepositoryName::new(&workspace.prefix, &image)
+            .map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            repository,
+            image,
+            tag,
+        })
     }
 
     pub(super) fn repository(&self) -> &RepositoryName {
@@ -95,13 +115,17 @@ fn is_host(component: &str) -> bool {
 /// The name without the workspace's prefix, whether it was given or not.
 fn own_image<'a>(name: &'a str, workspace: &Workspace) -> Result<&'a str, String> {
     let prefix = workspace.prefix.as_str();
-    let (first, rest) = name.split_once('/').map_or((name, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) = name
+        .split_once('/')
+        .map_or((name, None), |(first, rest)| (first, Some(rest)));
     match rest {
         Some(rest) if first == prefix => Ok(rest),
-        None if first == prefix => Err(format!("\"{name}\" names no image: add one, such as \"{prefix}/my-app\"")),
-        Some(_) if first.starts_with("t-") => {
-            Err(format!("\"{first}/\" is the prefix of another team; yours is \"{prefix}/\""))
-        }
+        None if first == prefix => Err(format!(
+            "\"{name}\" names no image: add one, such as \"{prefix}/my-app\""
+        )),
+        Some(_) if first.starts_with("t-") => Err(format!(
+            "\"{first}/\" is the prefix of another team; yours is \"{prefix}/\""
+        )),
         Some(_) | None => Ok(name),
     }
 }
@@ -148,8 +172,12 @@ mod tests {
     #[test]
     fn bare_prefixed_and_full_references_are_the_same_target() {
         for text in [
-            "team/app:v1", "t-main/team/app:v1", "127.0.0.1:5000/t-main/team/app:v1", "127.0.0.1:5000/team/app:v1",
-            "registry.local:5001/t-main/team/app:v1", "REGISTRY.local:5001/t-main/team/app:v1",
+            "team/app:v1",
+            "t-main/team/app:v1",
+            "127.0.0.1:5000/t-main/team/app:v1",
+            "127.0.0.1:5000/team/app:v1",
+            "registry.local:5001/t-main/team/app:v1",
+            "REGISTRY.local:5001/t-main/team/app:v1",
             "localhost:5000/t-main/team/app:v1",
         ] {
             assert_eq!(parse(text).as_deref(), Ok("h/t-main/team/app:v1"), "{text}");
@@ -166,7 +194,10 @@ mod tests {
             ("docker.io/library/app", "\"docker.io\" is another registry"),
             ("localhost/app", "\"localhost\" is another registry"),
             ("127.0.0.1:5001/t-main/app", "another registry"),
-            ("t-other/app:v1", "\"t-other/\" is the prefix of another team"),
+            (
+                "t-other/app:v1",
+                "\"t-other/\" is the prefix of another team",
+            ),
             ("127.0.0.1:5000/t-other/app", "another team"),
             ("t-main", "names no image"),
             ("t-main:v1", "names no image"),
@@ -178,7 +209,10 @@ mod tests {
             ("https://127.0.0.1:5000/app", "another registry"),
         ] {
             let error = parse(text).unwrap_err();
-            assert!(error.starts_with("targetImage: ") && error.contains(word), "{text}: {error}");
+            assert!(
+                error.starts_with("targetImage: ") && error.contains(word),
+                "{text}: {error}"
+            );
         }
         assert!(parse(&"a".repeat(252)).is_err(), "too long with the prefix");
     }

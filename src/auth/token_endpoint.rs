@@ -82,18 +82,28 @@ impl From<AuthenticationError> for TokenEndpointError {
 
 impl Auth {
     /// Turns a password into an access token for what was asked for, as far as it is allowed now.
-    pub async fn issue_access_token(&self, request: &TokenRequest) -> Result<TokenAnswer, TokenEndpointError> {
+    pub async fn issue_access_token(
+        &self,
+        request: &TokenRequest,
+    ) -> Result<TokenAnswer, TokenEndpointError> {
         let principal = match &request.credentials {
             None => {
-                let message = String::from("a token needs credentials: an API key, or a registry credential");
+                let message =
+                    String::from("a token needs credentials: an API key, or a registry credential");
                 return Err(TokenEndpointError::Unauthorized(message));
             }
-            Some(TokenCredentials::Password(basic)) => self.password(&basic.username, &basic.password).await?,
-            Some(TokenCredentials::RefreshToken(token)) => self.credential(None, token.reveal()).await?,
+            Some(TokenCredentials::Password(basic)) => {
+                self.password(&basic.username, &basic.password).await?
+            }
+            Some(TokenCredentials::RefreshToken(token)) => {
+                self.credential(None, token.reveal()).await?
+            }
         };
         let scopes = parse_scopes(request.scopes.iter().map(String::as_str))?;
         let workspace = principal.workspace().ok_or_else(|| {
-            TokenEndpointError::Unauthorized(String::from("there are no access tokens for the whole installation"))
+            TokenEndpointError::Unauthorized(String::from(
+                "there are no access tokens for the whole installation",
+            ))
         })?;
         let mut granted = Vec::new();
         let mut access = Vec::new();
@@ -113,7 +123,11 @@ impl Auth {
             iat: now.seconds(),
             nbf: now.seconds(),
             exp: now.seconds() + lifetime_s,
-            body: AccessClaims { parent: parent(&principal, workspace), credential: credential(&principal), access },
+            body: AccessClaims {
+                parent: parent(&principal, workspace),
+                credential: credential(&principal),
+                access,
+            },
         };
         let token = tokens::sign(&self.inner().keys, Purpose::AccessToken, &claims)?;
         Ok(TokenAnswer {
@@ -127,7 +141,9 @@ impl Auth {
 
     fn lifetime_s(&self, principal: &Principal, now: Millis) -> i64 {
         let configured = i64::try_from(self.options().access_token_seconds).unwrap_or(i64::MAX);
-        let left = principal.expires_at().map_or(i64::MAX, |end| end.seconds() - now.seconds());
+        let left = principal
+            .expires_at()
+            .map_or(i64::MAX, |end| end.seconds() - now.seconds());
         configured.min(left).max(MIN_LIFETIME_S)
     }
 }
@@ -174,10 +190,15 @@ pub(super) fn parent(principal: &Principal, workspace: &Workspace) -> ParentClai
 }
 
 fn credential(principal: &Principal) -> Option<ParentCredential> {
-    let Basis::Token(proof) = &principal.basis else { return None };
+    let Basis::Token(proof) = &principal.basis else {
+        return None;
+    };
     proof.credential.as_ref().map(|limits| ParentCredential {
         id: limits.id.clone(),
-        repository: limits.repository.as_ref().map(|name| name.as_str().to_owned()),
+        repository: limits
+            .repository
+            .as_ref()
+            .map(|name| name.as_str().to_owned()),
         actions: limits.actions,
     })
 }

@@ -18,7 +18,7 @@ use crate::clock::Millis;
 use crate::oci::RepositoryName;
 
 /// Bytes of a token at most: what the most scopes can make, and room.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// How far the clock of another replica may be ahead of ours. Ends are exact.
 const NOT_BEFORE_LEEWAY_S: i64 = 5;
 
@@ -107,7 +107,7 @@ pub(super) struct AccessEntry {
 
 /// A registry credential that was checked.
 #[derive(Debug)]
-pub struct Credential {
+pub(super) struct Credential {
     pub(super) prefix: String,
     pub(super) proof: Arc<Proof>,
 }
@@ -124,7 +124,9 @@ impl AccessToken {
     /// Whether it was given for an action on a repository. Whether its owner may still do that is another question.
     #[must_use]
     pub fn covers(&self, repository: &RepositoryName, action: Action) -> bool {
-        self.repositories.iter().any(|(name, actions)| name == repository && actions.contains(action))
+        self.repositories
+            .iter()
+            .any(|(name, actions)| name == repository && actions.contains(action))
     }
 
     /// Whether it was given for the catalogue.
@@ -142,18 +144,26 @@ pub(super) trait Kind: Sized + Send + Sync + 'static {
     fn from_claims(claims: Claims<Self::Body>) -> Option<Self>;
 }
 
-fn proof(parent: ParentClaims, expires_at: Millis, credential: Option<CredentialLimits>) -> Arc<Proof> {
+fn proof(
+    parent: ParentClaims,
+    expires_at: Millis,
+    credential: Option<CredentialLimits>,
+) -> Arc<Proof> {
     Arc::new(Proof {
         key_id: parent.key,
         workspace_id: parent.workspace,
-        generations: Generations { key: parent.key_generation, workspace: parent.workspace_generation },
+        generations: Generations {
+            key: parent.key_generation,
+            workspace: parent.workspace_generation,
+        },
         credential,
         expires_at,
     })
 }
 
 fn repository(name: Option<String>) -> Option<Option<RepositoryName>> {
-    name.map(|name| name.parse().ok()).map_or(Some(None), |parsed| parsed.map(Some))
+    name.map(|name| name.parse().ok())
+        .map_or(Some(None), |parsed| parsed.map(Some))
 }
 
 impl Kind for Credential {
@@ -168,7 +178,10 @@ impl Kind for Credential {
             actions: body.actions,
         };
         let expires_at = Millis(claims.exp.checked_mul(1000)?);
-        Some(Self { prefix: body.prefix, proof: proof(body.parent, expires_at, Some(limits)) })
+        Some(Self {
+            prefix: body.prefix,
+            proof: proof(body.parent, expires_at, Some(limits)),
+        })
     }
 }
 
@@ -183,7 +196,12 @@ impl Kind for AccessToken {
         for entry in body.access {
             match entry.kind.as_str() {
                 "repository" => {
-                    let actions = entry.actions.iter().map(|action| action.parse()).collect::<Result<_, _>>().ok()?;
+                    let actions = entry
+                        .actions
+                        .iter()
+                        .map(|action| action.parse())
+                        .collect::<Result<_, _>>()
+                        .ok()?;
                     repositories.push((entry.name.parse().ok()?, actions));
                 }
                 "registry" if entry.name == "catalog" => catalog = true,
@@ -199,7 +217,11 @@ impl Kind for AccessToken {
             }),
         };
         let expires_at = Millis(claims.exp.checked_mul(1000)?);
-        Some(Self { repositories, catalog, proof: proof(body.parent, expires_at, limits) })
+        Some(Self {
+            repositories,
+            catalog,
+            proof: proof(body.parent, expires_at, limits),
+        })
     }
 }
 
@@ -213,7 +235,8 @@ pub(super) fn sign<B: Serialize>(
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(purpose.token_type().to_owned());
     header.kid = Some(key.id.clone());
-    let token = jsonwebtoken::encode(&header, claims, key.encoding()).map_err(|_| KeyError::Cryptography)?;
+    let token = jsonwebtoken::encode(&header, claims, key.encoding())
+        .map_err(|_| KeyError::Cryptography)?;
     Ok(SecretText::new(token))
 }
 
@@ -252,7 +275,11 @@ impl<T> std::ops::Deref for Good<T> {
 
 impl<T: Kind> Verifier<T> {
     pub(super) fn new(ring: KeyRing, issuer: String, capacity: u64) -> Self {
-        Self { ring, issuer, checked: moka::sync::Cache::new(capacity) }
+        Self {
+            ring,
+            issuer,
+            checked: moka::sync::Cache::new(capacity),
+        }
     }
 
     /// Checks a token: by its hash if it was seen, by its signature if not; its times and its key in either case.
@@ -264,7 +291,9 @@ impl<T: Kind> Verifier<T> {
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
         let checked = match self.checked.get(&hash) {
             Some(checked) => {
-                self.ring.verifier(T::PURPOSE, &checked.key_id).ok_or(TokenError::UnknownKey)?;
+                self.ring
+                    .verifier(T::PURPOSE, &checked.key_id)
+                    .ok_or(TokenError::UnknownKey)?;
                 checked
             }
             None => {
@@ -293,7 +322,10 @@ impl<T: Kind> Verifier<T> {
             return Err(TokenError::WrongKind);
         }
         let key_id = header.kid.ok_or(TokenError::Invalid)?;
-        let key = self.ring.verifier(T::PURPOSE, &key_id).ok_or(TokenError::UnknownKey)?;
+        let key = self
+            .ring
+            .verifier(T::PURPOSE, &key_id)
+            .ok_or(TokenError::UnknownKey)?;
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         validation.set_issuer(&[&self.issuer]);
@@ -306,6 +338,11 @@ impl<T: Kind> Verifier<T> {
             .claims;
         let (not_before_s, expires_at_s) = (claims.nbf, claims.exp);
         let token = T::from_claims(claims).ok_or(TokenError::Invalid)?;
-        Ok(Checked { token, key_id, not_before_s, expires_at_s })
+        Ok(Checked {
+            token,
+            key_id,
+            not_before_s,
+            expires_at_s,
+        })
     }
 }

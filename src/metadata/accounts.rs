@@ -25,7 +25,11 @@ struct AccountRow {
 
 impl From<AccountRow> for Account {
     fn from(row: AccountRow) -> Self {
-        Self { id: row.id, name: row.name, created_at: Millis(row.created_at) }
+        Self {
+            id: row.id,
+            name: row.name,
+            created_at: Millis(row.created_at),
+        }
     }
 }
 
@@ -69,8 +73,7 @@ impl Transaction {
 
     /// Whether there is any account at all, deleted ones included.
     pub async fn any_account(&mut self) -> Result<bool, MetadataError> {
-        let (count,): (i64,) =
-            on!(self.connection(), c => sqlx::query_as("SELECT COUNT(*) FROM accounts").fetch_one(c).await)?;
+        let (count,): (i64,) = on!(self.connection(), c => sqlx::query_as("SELECT COUNT(*) FROM accounts").fetch_one(c).await)?;
         Ok(count > 0)
     }
 

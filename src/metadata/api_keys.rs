@@ -83,7 +83,7 @@ fn list(what: &'static str, text: String) -> Result<Vec<String>, MetadataError> 
 }
 
 fn text(list: &Option<Vec<String>>) -> Option<String> {
-    list.as_ref().map(|items| super::dialect::json_list(items))
+    list.as_ref().map(super::dialect::json_list)
 }
 
 impl TryFrom<ApiKeyRow> for Arc<ApiKey> {
@@ -96,8 +96,14 @@ impl TryFrom<ApiKeyRow> for Arc<ApiKey> {
             name: row.name,
             role: row.role,
             hash: row.hash,
-            repositories: row.repositories.map(|text| list("list of repositories", text)).transpose()?,
-            actions: row.actions.map(|text| list("list of actions", text)).transpose()?,
+            repositories: row
+                .repositories
+                .map(|text| list("list of repositories", text))
+                .transpose()?,
+            actions: row
+                .actions
+                .map(|text| list("list of actions", text))
+                .transpose()?,
             credential_generation: row.credential_generation,
             created_by: row.created_by,
             created_at: Millis(row.created_at),
@@ -134,17 +140,21 @@ async fn find(
 impl Metadata {
     /// The key of this id.
     pub async fn api_key(&self, id: &str) -> Result<Option<Arc<ApiKey>>, MetadataError> {
-        self.remembered(&self.memory.api_keys_by_id, id.to_owned(), async |reader, id| {
-            find(reader.connection(), BY_ID, id).await
-        })
+        self.remembered(
+            &self.memory.api_keys_by_id,
+            id.to_owned(),
+            async |reader, id| find(reader.connection(), BY_ID, id).await,
+        )
         .await
     }
 
     /// The key whose secret has this hash.
     pub async fn api_key_by_hash(&self, hash: &str) -> Result<Option<Arc<ApiKey>>, MetadataError> {
-        self.remembered(&self.memory.api_keys_by_hash, hash.to_owned(), async |reader, hash| {
-            find(reader.connection(), BY_HASH, hash).await
-        })
+        self.remembered(
+            &self.memory.api_keys_by_hash,
+            hash.to_owned(),
+            async |reader, hash| find(reader.connection(), BY_HASH, hash).await,
+        )
         .await
     }
 
@@ -166,7 +176,10 @@ impl Metadata {
     }
 
     /// Writes down when keys were last used, in one change.
-    pub async fn record_api_key_uses(&self, uses: &[(String, Millis)]) -> Result<(), MetadataError> {
+    pub async fn record_api_key_uses(
+        &self,
+        uses: &[(String, Millis)],
+    ) -> Result<(), MetadataError> {
         if uses.is_empty() {
             return Ok(());
         }
@@ -241,7 +254,11 @@ impl Transaction {
     }
 
     /// Ends a key of a workspace; false when the workspace has no such key.
-    pub async fn delete_api_key(&mut self, workspace_id: &str, id: &str) -> Result<bool, MetadataError> {
+    pub async fn delete_api_key(
+        &mut self,
+        workspace_id: &str,
+        id: &str,
+    ) -> Result<bool, MetadataError> {
         let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
             "DELETE FROM api_keys WHERE id = $1 AND workspace_id = $2 RETURNING hash",
         )
@@ -258,7 +275,11 @@ impl Transaction {
 
     /// Voids every credential and access token that a key of a workspace got until now; false when there is no such
     /// key.
-    pub async fn revoke_api_key_credentials(&mut self, workspace_id: &str, id: &str) -> Result<bool, MetadataError> {
+    pub async fn revoke_api_key_credentials(
+        &mut self,
+        workspace_id: &str,
+        id: &str,
+    ) -> Result<bool, MetadataError> {
         let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
             "UPDATE api_keys SET credential_generation = credential_generation + 1 \
              WHERE id = $1 AND workspace_id = $2 RETURNING hash",

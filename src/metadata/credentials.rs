@@ -24,7 +24,11 @@ async fn exists(connection: Connection<'_>, row_id: &str) -> Result<bool, Metada
 
 impl Metadata {
     /// Whether a credential of a workspace was revoked. "No" is remembered too: it is the answer of every pull.
-    pub async fn is_credential_revoked(&self, workspace_id: &str, credential_id: &str) -> Result<bool, MetadataError> {
+    pub async fn is_credential_revoked(
+        &self,
+        workspace_id: &str,
+        credential_id: &str,
+    ) -> Result<bool, MetadataError> {
         let id = row_id(workspace_id, credential_id);
         let revoked = self
             .remembered(&self.memory.revoked_credentials, id, async |reader, id| {
@@ -70,7 +74,11 @@ impl Transaction {
     }
 
     /// Forgets at most `limit` revocations whose credentials have ended by themselves.
-    pub async fn purge_revocations(&mut self, now: Millis, limit: u32) -> Result<u64, MetadataError> {
+    pub async fn purge_revocations(
+        &mut self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<u64, MetadataError> {
         let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
             "DELETE FROM revoked_credentials WHERE id IN \
              (SELECT id FROM revoked_credentials WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id",

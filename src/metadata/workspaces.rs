@@ -93,7 +93,10 @@ impl TryFrom<WorkspaceRow> for Arc<Workspace> {
 
     fn try_from(row: WorkspaceRow) -> Result<Self, MetadataError> {
         let days = |days: i64| {
-            u32::try_from(days).map_err(|_| MetadataError::Corrupt { what: "retention", value: days.to_string() })
+            u32::try_from(days).map_err(|_| MetadataError::Corrupt {
+                what: "retention",
+                value: days.to_string(),
+            })
         };
         Ok(Self::new(Workspace {
             id: row.id,
@@ -104,7 +107,10 @@ impl TryFrom<WorkspaceRow> for Arc<Workspace> {
             team_key: row.team_key,
             namespace: row.namespace,
             display_name: row.display_name,
-            quota_bytes: row.quota_bytes.map(|bytes| to_u64("quota", bytes)).transpose()?,
+            quota_bytes: row
+                .quota_bytes
+                .map(|bytes| to_u64("quota", bytes))
+                .transpose()?,
             untagged_retention_days: row.untagged_retention_days.map(days).transpose()?,
             credential_generation: row.credential_generation,
             created_at: Millis(row.created_at),
@@ -143,28 +149,42 @@ async fn find(
 impl Metadata {
     /// The live workspace of this id.
     pub async fn workspace(&self, id: &str) -> Result<Option<Arc<Workspace>>, MetadataError> {
-        self.remembered(&self.memory.workspaces_by_id, id.to_owned(), async |reader, id| {
-            find(reader.connection(), BY_ID, id).await
-        })
+        self.remembered(
+            &self.memory.workspaces_by_id,
+            id.to_owned(),
+            async |reader, id| find(reader.connection(), BY_ID, id).await,
+        )
         .await
     }
 
     /// The live workspace whose repositories start with `prefix`.
-    pub async fn workspace_by_prefix(&self, prefix: &str) -> Result<Option<Arc<Workspace>>, MetadataError> {
-        self.remembered(&self.memory.workspaces_by_prefix, prefix.to_owned(), async |reader, prefix| {
-            find(reader.connection(), BY_PREFIX, prefix).await
-        })
+    pub async fn workspace_by_prefix(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
+        self.remembered(
+            &self.memory.workspaces_by_prefix,
+            prefix.to_owned(),
+            async |reader, prefix| find(reader.connection(), BY_PREFIX, prefix).await,
+        )
         .await
     }
 
     /// The live workspace of this name.
-    pub async fn workspace_by_name(&self, name: &str) -> Result<Option<Arc<Workspace>>, MetadataError> {
+    pub async fn workspace_by_name(
+        &self,
+        name: &str,
+    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
         let mut reader = self.read().await?;
         find(reader.connection(), BY_NAME, name).await
     }
 
     /// Live workspaces by name, after `last`.
-    pub async fn workspaces(&self, last: &str, limit: u32) -> Result<Vec<Arc<Workspace>>, MetadataError> {
+    pub async fn workspaces(
+        &self,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<Arc<Workspace>>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<WorkspaceRow> = on!(reader.connection(), c => sqlx::query_as(LIST)
             .bind(last)
@@ -182,7 +202,10 @@ impl Transaction {
     }
 
     /// The live workspace of this name, as this change sees it.
-    pub async fn workspace_by_name(&mut self, name: &str) -> Result<Option<Arc<Workspace>>, MetadataError> {
+    pub async fn workspace_by_name(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
         find(self.connection(), BY_NAME, name).await
     }
 
@@ -201,7 +224,10 @@ impl Transaction {
     ///
     /// # Errors
     /// [`MetadataError::Conflict`] when the name or the prefix is taken, or the account is gone.
-    pub async fn insert_workspace(&mut self, workspace: &NewWorkspace) -> Result<(), MetadataError> {
+    pub async fn insert_workspace(
+        &mut self,
+        workspace: &NewWorkspace,
+    ) -> Result<(), MetadataError> {
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO workspaces (id, name, account_id, prefix, team_key, namespace, display_name, quota_bytes, \
              created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
@@ -255,7 +281,11 @@ impl Transaction {
     }
 
     /// Ends a workspace and its API keys. Its prefix stays taken.
-    pub async fn delete_workspace(&mut self, workspace: &Arc<Workspace>, now: Millis) -> Result<(), MetadataError> {
+    pub async fn delete_workspace(
+        &mut self,
+        workspace: &Arc<Workspace>,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
         on!(self.connection(), c => sqlx::query(
             "UPDATE workspaces SET deleted_at = $2 WHERE id = $1 AND deleted_at IS NULL",
         )
@@ -278,7 +308,10 @@ impl Transaction {
     }
 
     /// Voids every credential and access token of a workspace that was issued until now.
-    pub async fn revoke_workspace_credentials(&mut self, workspace: &Arc<Workspace>) -> Result<(), MetadataError> {
+    pub async fn revoke_workspace_credentials(
+        &mut self,
+        workspace: &Arc<Workspace>,
+    ) -> Result<(), MetadataError> {
         on!(self.connection(), c => sqlx::query(
             "UPDATE workspaces SET credential_generation = credential_generation + 1 WHERE id = $1",
         )

@@ -30,7 +30,11 @@ pub struct AccountView {
 
 impl From<&Account> for AccountView {
     fn from(account: &Account) -> Self {
-        Self { id: account.id.clone(), name: account.name.clone(), created_at: account.created_at.rfc3339() }
+        Self {
+            id: account.id.clone(),
+            name: account.name.clone(),
+            created_at: account.created_at.rfc3339(),
+        }
     }
 }
 
@@ -50,7 +54,10 @@ impl Tenancy {
         };
         let message = || format!("there is an account \"{}\" already", request.name);
         let mut change = self.metadata.begin().await?;
-        change.insert_account(&account).await.map_err(|error| taken(error, message))?;
+        change
+            .insert_account(&account)
+            .await
+            .map_err(|error| taken(error, message))?;
         change.commit().await?;
         Ok(AccountView::from(&account))
     }
@@ -63,22 +70,48 @@ impl Tenancy {
         limit: u32,
     ) -> Result<Listed<AccountView>, RequestError> {
         require(principal, Right::Operate)?;
-        let rows = self.metadata.accounts(last.unwrap_or_default(), limit.saturating_add(1)).await?;
-        Ok(Listed::cut(rows, limit, |account| &account.name, |account| AccountView::from(account)))
+        let rows = self
+            .metadata
+            .accounts(last.unwrap_or_default(), limit.saturating_add(1))
+            .await?;
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |account| &account.name,
+            |account| AccountView::from(account),
+        ))
     }
 
     /// One account.
-    pub async fn account(&self, principal: &Principal, name: &str) -> Result<AccountView, RequestError> {
+    pub async fn account(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<AccountView, RequestError> {
         require(principal, Right::Operate)?;
-        let account = self.metadata.account(name).await?.filter(|account| !account.name.starts_with('~'));
-        account.as_ref().map(AccountView::from).ok_or_else(|| unknown("account", name))
+        let account = self
+            .metadata
+            .account(name)
+            .await?
+            .filter(|account| !account.name.starts_with('~'));
+        account
+            .as_ref()
+            .map(AccountView::from)
+            .ok_or_else(|| unknown("account", name))
     }
 
     /// Ends an account that has no workspaces.
-    pub async fn delete_account(&self, principal: &Principal, name: &str) -> Result<(), RequestError> {
+    pub async fn delete_account(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<(), RequestError> {
         require(principal, Right::Operate)?;
         let mut change = self.metadata.begin().await?;
-        let account = change.account(name).await?.filter(|account| !account.name.starts_with('~'));
+        let account = change
+            .account(name)
+            .await?
+            .filter(|account| !account.name.starts_with('~'));
         let account = account.ok_or_else(|| unknown("account", name))?;
         // The row is taken first, so that a workspace that is being made for it either counts or fails.
         change.delete_account(&account.id).await?;

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::names::check_label;
 use super::{Listed, Tenancy, require, taken};
-use crate::auth::{Action, ActionSet, ApiKeySecret, ImagePatterns, Principal, PrincipalKind, RequestError, Right, Role};
+use crate::auth::{
+    Action, ActionSet, ApiKeySecret, ImagePatterns, Principal, PrincipalKind, RequestError, Right,
+    Role,
+};
 use crate::clock::Millis;
 use crate::metadata::{ApiKey, NewApiKey};
 
@@ -113,7 +116,8 @@ impl Tenancy {
         check_repositories(principal, request.repositories.as_deref())?;
         let now = self.clock.now();
         let expires_at = expiry(principal, request.expires_at.as_deref(), now)?;
-        let secret = ApiKeySecret::generate().map_err(|error| RequestError::Internal(error.to_string()))?;
+        let secret =
+            ApiKeySecret::generate().map_err(|error| RequestError::Internal(error.to_string()))?;
         let key = NewApiKey {
             id: Uuid::new_v4().to_string(),
             workspace_id: Some(workspace.id.clone()),
@@ -133,9 +137,15 @@ impl Tenancy {
             )));
         }
         let gone = || String::from("the workspace was deleted in this moment");
-        change.insert_api_key(&key).await.map_err(|error| taken(error, gone))?;
+        change
+            .insert_api_key(&key)
+            .await
+            .map_err(|error| taken(error, gone))?;
         change.commit().await?;
-        Ok(CreatedApiKey { view: ApiKeyView::from(&key), key: secret.reveal().to_owned() })
+        Ok(CreatedApiKey {
+            view: ApiKeyView::from(&key),
+            key: secret.reveal().to_owned(),
+        })
     }
 
     /// The keys of a workspace by id, after `last`.
@@ -149,31 +159,51 @@ impl Tenancy {
         let workspace = self.find(principal, workspace).await?;
         require(principal, Right::Administer)?;
         let last = last.unwrap_or_default();
-        let rows: Vec<Arc<ApiKey>> = self.metadata.api_keys(&workspace.id, last, limit.saturating_add(1)).await?;
-        Ok(Listed::cut(rows, limit, |key| &key.id, |key| ApiKeyView::from(&**key)))
+        let rows: Vec<Arc<ApiKey>> = self
+            .metadata
+            .api_keys(&workspace.id, last, limit.saturating_add(1))
+            .await?;
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |key| &key.id,
+            |key| ApiKeyView::from(&**key),
+        ))
     }
 
     /// Ends a key, and everything that was issued to it.
-    pub async fn delete_api_key(&self, principal: &Principal, workspace: &str, id: &str) -> Result<(), RequestError> {
+    pub async fn delete_api_key(
+        &self,
+        principal: &Principal,
+        workspace: &str,
+        id: &str,
+    ) -> Result<(), RequestError> {
         let workspace = self.find(principal, workspace).await?;
         require(principal, Right::Administer)?;
         let mut change = self.metadata.begin().await?;
         if !change.delete_api_key(&workspace.id, id).await? {
-            return Err(RequestError::NotFound(String::from("this workspace has no such API key")));
+            return Err(RequestError::NotFound(String::from(
+                "this workspace has no such API key",
+            )));
         }
         Ok(change.commit().await?)
     }
 }
 
 fn role(principal: &Principal, word: &str) -> Result<Role, RequestError> {
-    let role: Role = word.parse().map_err(|error| RequestError::BadRequest(format!("role: {error}")))?;
+    let role: Role = word
+        .parse()
+        .map_err(|error| RequestError::BadRequest(format!("role: {error}")))?;
     if principal.role().may_hand_out(role) {
         return Ok(role);
     }
-    let message = format!("role: a workspace's key is a viewer, builder, developer or admin, not {role}");
+    let message =
+        format!("role: a workspace's key is a viewer, builder, developer or admin, not {role}");
     match principal.kind() {
         PrincipalKind::OperatorKey => Err(RequestError::BadRequest(message)),
-        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(RequestError::Forbidden(message)),
+        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => {
+            Err(RequestError::Forbidden(message))
+        }
     }
 }
 
@@ -198,10 +228,17 @@ fn actions(
             )));
         }
         Some(words) => {
-            let parsed = words.iter().map(|word| word.parse::<Action>()).collect::<Result<ActionSet, _>>();
-            let parsed = parsed.map_err(|error| RequestError::BadRequest(format!("actions: {error}")))?;
+            let parsed = words
+                .iter()
+                .map(|word| word.parse::<Action>())
+                .collect::<Result<ActionSet, _>>();
+            let parsed =
+                parsed.map_err(|error| RequestError::BadRequest(format!("actions: {error}")))?;
             if !parsed.is_subset(role.actions()) {
-                let message = format!("actions: the role {role} has {} and no more", role.actions());
+                let message = format!(
+                    "actions: the role {role} has {} and no more",
+                    role.actions()
+                );
                 return Err(RequestError::BadRequest(message));
             }
             parsed
@@ -216,11 +253,21 @@ fn actions(
     Ok(wanted.map(|_| effective.iter().map(|action| action.to_string()).collect()))
 }
 
-fn check_repositories(principal: &Principal, wanted: Option<&[String]>) -> Result<(), RequestError> {
+fn check_repositories(
+    principal: &Principal,
+    wanted: Option<&[String]>,
+) -> Result<(), RequestError> {
     if let Some(wanted) = wanted {
-        ImagePatterns::new(wanted).map_err(|error| RequestError::BadRequest(format!("repositories: {error}")))?;
+        ImagePatterns::new(wanted)
+            .map_err(|error| RequestError::BadRequest(format!("repositories: {error}")))?;
     }
-    let Some(own) = principal.narrowing().images().filter(|_| is_bound(principal)) else { return Ok(()) };
+    let Some(own) = principal
+        .narrowing()
+        .images()
+        .filter(|_| is_bound(principal))
+    else {
+        return Ok(());
+    };
     let covered = wanted.is_some_and(|wanted| wanted.iter().all(|pattern| own.cover(pattern)));
     if covered {
         return Ok(());
@@ -232,18 +279,34 @@ fn check_repositories(principal: &Principal, wanted: Option<&[String]>) -> Resul
     )))
 }
 
-fn expiry(principal: &Principal, wanted: Option<&str>, now: Millis) -> Result<Option<Millis>, RequestError> {
+fn expiry(
+    principal: &Principal,
+    wanted: Option<&str>,
+    now: Millis,
+) -> Result<Option<Millis>, RequestError> {
     let wanted = match wanted {
         None => None,
         Some(text) => {
-            let bad = |_| RequestError::BadRequest(String::from("expiresAt: an RFC 3339 time such as 2027-01-01T00:00:00Z"));
-            Some(Millis(text.parse::<jiff::Timestamp>().map_err(bad)?.as_millisecond()))
+            let bad = |_| {
+                RequestError::BadRequest(String::from(
+                    "expiresAt: an RFC 3339 time such as 2027-01-01T00:00:00Z",
+                ))
+            };
+            Some(Millis(
+                text.parse::<jiff::Timestamp>()
+                    .map_err(bad)?
+                    .as_millisecond(),
+            ))
         }
     };
     if wanted.is_some_and(|end| end <= now) {
-        return Err(RequestError::BadRequest(String::from("expiresAt: a time that is still to come")));
+        return Err(RequestError::BadRequest(String::from(
+            "expiresAt: a time that is still to come",
+        )));
     }
-    let Some(own_end) = principal.expires_at().filter(|_| is_bound(principal)) else { return Ok(wanted) };
+    let Some(own_end) = principal.expires_at().filter(|_| is_bound(principal)) else {
+        return Ok(wanted);
+    };
     if wanted.is_some_and(|end| end <= own_end) {
         return Ok(wanted);
     }

@@ -53,17 +53,27 @@ impl Tenancy {
     ///
     /// The files are written before the rows commit: a crash in between leaves files that open nothing, which the next
     /// start replaces, and never a key that nobody knows.
-    pub async fn first_start(&self, data_dir: &Path) -> Result<Option<FirstStart>, FirstStartError> {
+    pub async fn first_start(
+        &self,
+        data_dir: &Path,
+    ) -> Result<Option<FirstStart>, FirstStartError> {
         let mut attempt = 1;
         loop {
             match self.try_first_start(data_dir).await {
-                Err(FirstStartError::Metadata(error)) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                Err(FirstStartError::Metadata(error))
+                    if error.is_conflict() && attempt < ATTEMPTS =>
+                {
+                    attempt += 1;
+                }
                 other => return other,
             }
         }
     }
 
-    async fn try_first_start(&self, data_dir: &Path) -> Result<Option<FirstStart>, FirstStartError> {
+    async fn try_first_start(
+        &self,
+        data_dir: &Path,
+    ) -> Result<Option<FirstStart>, FirstStartError> {
         let mut change = self.metadata.begin().await?;
         if change.any_operator_key().await? {
             return Ok(None);
@@ -83,12 +93,20 @@ impl Tenancy {
             write(path, key)?;
         }
         change.commit().await?;
-        Ok(Some(FirstStart { operator_key, operator_key_file, main_key }))
+        Ok(Some(FirstStart {
+            operator_key,
+            operator_key_file,
+            main_key,
+        }))
     }
 }
 
 async fn make_main(change: &mut Transaction, now: Millis) -> Result<String, MetadataError> {
-    let account = Account { id: Uuid::new_v4().to_string(), name: MAIN.to_owned(), created_at: now };
+    let account = Account {
+        id: Uuid::new_v4().to_string(),
+        name: MAIN.to_owned(),
+        created_at: now,
+    };
     change.insert_account(&account).await?;
     let prefix = Prefix::of_team(MAIN.to_owned());
     let workspace = NewWorkspace {
@@ -131,6 +149,8 @@ async fn make_key(
 
 fn write(path: &Path, secret: &ApiKeySecret) -> Result<(), FirstStartError> {
     let content = format!("{}\n", secret.reveal());
-    write_secret_file(path, content.as_bytes())
-        .map_err(|source| FirstStartError::File { path: path.to_owned(), source })
+    write_secret_file(path, content.as_bytes()).map_err(|source| FirstStartError::File {
+        path: path.to_owned(),
+        source,
+    })
 }

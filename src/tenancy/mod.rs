@@ -46,12 +46,24 @@ pub struct Listed<T> {
 
 impl<T> Listed<T> {
     /// A page of at most `limit`, of rows that were asked for with one more.
-    fn cut<R>(mut rows: Vec<R>, limit: u32, key: impl Fn(&R) -> &str, view: impl Fn(&R) -> T) -> Self {
+    fn cut<R>(
+        mut rows: Vec<R>,
+        limit: u32,
+        key: impl Fn(&R) -> &str,
+        view: impl Fn(&R) -> T,
+    ) -> Self {
         let limit = limit as usize;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = if more { rows.last().map(|row| key(row).to_owned()) } else { None };
-        Self { items: rows.iter().map(view).collect(), next }
+        let next = if more {
+            rows.last().map(|row| key(row).to_owned())
+        } else {
+            None
+        };
+        Self {
+            items: rows.iter().map(view).collect(),
+            next,
+        }
     }
 }
 
@@ -83,7 +95,11 @@ impl Tenancy {
     }
 
     /// The workspace of a path, as far as the caller may know of it.
-    async fn find(&self, principal: &Principal, name: &str) -> Result<Arc<Workspace>, RequestError> {
+    async fn find(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<Arc<Workspace>, RequestError> {
         let found = match principal.workspace() {
             Some(own) => Some(Arc::clone(own)).filter(|own| own.name == name),
             None => {
@@ -112,10 +128,17 @@ fn require(principal: &Principal, right: Right) -> Result<(), RequestError> {
         Right::Administer => "admin",
         Right::Operate => "operator",
     };
-    Err(RequestError::Forbidden(format!("this takes a key with the role {needed}; this one is {}", principal.role())))
+    Err(RequestError::Forbidden(format!(
+        "this takes a key with the role {needed}; this one is {}",
+        principal.role()
+    )))
 }
 
 /// A row was taken by another request in the meantime.
 fn taken(error: MetadataError, message: impl FnOnce() -> String) -> RequestError {
-    if error.is_conflict() { RequestError::Conflict(message()) } else { RequestError::Metadata(error) }
+    if error.is_conflict() {
+        RequestError::Conflict(message())
+    } else {
+        RequestError::Metadata(error)
+    }
 }

@@ -14,14 +14,25 @@ const MAX_TEAM_ID_BYTES: usize = 255;
 /// Hex digits of a derived team key.
 const DERIVED_KEY_LENGTH: usize = 8;
 /// First components that would be taken for something else by people, clients or proxies.
-const RESERVED_NAMESPACES: [&str; 8] = ["api", "health", "localhost", "metrics", "token", "v1", "v2", "t"];
+const RESERVED_NAMESPACES: [&str; 8] = [
+    "api",
+    "health",
+    "localhost",
+    "metrics",
+    "token",
+    "v1",
+    "v2",
+    "t",
+];
 
 /// Checks the name of an account or workspace.
 pub(super) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
     let well_formed = (1..=MAX_NAME_LENGTH).contains(&bytes.len())
-        && bytes.iter().all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
+        && bytes
+            .iter()
+            .all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
         && bytes.first().copied().is_some_and(alphanumeric)
         && bytes.last().copied().is_some_and(alphanumeric);
     if well_formed {
@@ -36,8 +47,9 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
 /// Checks a text for people: any characters but control ones.
 pub(super) fn check_label(field: &str, label: &str) -> Result<(), RequestError> {
     let length = label.chars().count();
-    let well_formed =
-        (1..=MAX_LABEL_LENGTH).contains(&length) && label.trim() == label && !label.chars().any(char::is_control);
+    let well_formed = (1..=MAX_LABEL_LENGTH).contains(&length)
+        && label.trim() == label
+        && !label.chars().any(char::is_control);
     if well_formed {
         return Ok(());
     }
@@ -49,18 +61,27 @@ pub(super) fn check_label(field: &str, label: &str) -> Result<(), RequestError> 
 /// Checks a team key that was given.
 pub(super) fn check_team_key(key: &str) -> Result<(), RequestError> {
     let well_formed = (4..=32).contains(&key.len())
-        && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        && key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if well_formed {
         return Ok(());
     }
-    Err(RequestError::BadRequest(String::from("teamKey: 4 to 32 lower-case letters and digits")))
+    Err(RequestError::BadRequest(String::from(
+        "teamKey: 4 to 32 lower-case letters and digits",
+    )))
 }
 
 /// Checks a namespace: one component of a repository name that can be mistaken for nothing else.
 pub(super) fn check_namespace(namespace: &str) -> Result<(), RequestError> {
     let bad = |message: &str| Err(RequestError::BadRequest(format!("namespace: {message}")));
-    if namespace.len() > MAX_NAME_LENGTH || namespace.contains('/') || namespace.parse::<RepositoryName>().is_err() {
-        return bad("one component of a repository name: lower-case letters and digits, joined by '_' or '-'");
+    if namespace.len() > MAX_NAME_LENGTH
+        || namespace.contains('/')
+        || namespace.parse::<RepositoryName>().is_err()
+    {
+        return bad(
+            "one component of a repository name: lower-case letters and digits, joined by '_' or '-'",
+        );
     }
     if namespace.starts_with("t-") {
         return bad("names that begin with t- belong to team keys");
@@ -80,7 +101,9 @@ pub(super) fn check_team_id(id: &str) -> Result<(), RequestError> {
     if (1..=MAX_TEAM_ID_BYTES).contains(&id.len()) {
         return Ok(());
     }
-    Err(RequestError::BadRequest(format!("teamId: 1 to {MAX_TEAM_ID_BYTES} bytes")))
+    Err(RequestError::BadRequest(format!(
+        "teamId: 1 to {MAX_TEAM_ID_BYTES} bytes"
+    )))
 }
 
 /// The team key of a team's id: the first eight hex digits of its SHA-1, as platforms derive it already.
@@ -115,7 +138,17 @@ mod tests {
             assert!(check_name("name", good).is_ok(), "{good}");
         }
         let too_long = "a".repeat(MAX_NAME_LENGTH + 1);
-        for bad in ["", "-a", "a-", "A", "a/b", "a b", "ä", "~x", too_long.as_str()] {
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "A",
+            "a/b",
+            "a b",
+            "ä",
+            "~x",
+            too_long.as_str(),
+        ] {
             assert!(check_name("name", bad).is_err(), "{bad}");
         }
     }
@@ -125,7 +158,19 @@ mod tests {
         for good in ["platform", "base-images", "a__b", "t2"] {
             assert!(check_namespace(good).is_ok(), "{good}");
         }
-        for bad in ["", "t-x", "v2", "api", "localhost", "a.b", "a/b", "-a", "Platform", "a--", "t"] {
+        for bad in [
+            "",
+            "t-x",
+            "v2",
+            "api",
+            "localhost",
+            "a.b",
+            "a/b",
+            "-a",
+            "Platform",
+            "a--",
+            "t",
+        ] {
             assert!(check_namespace(bad).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use super::names::{check_label, check_name, check_namespace, check_team_id, check_team_key, random_team_key, team_key_of};
+use super::names::{
+    check_label, check_name, check_namespace, check_team_id, check_team_key, random_team_key,
+    team_key_of,
+};
 use super::{Listed, Tenancy, require, taken, unknown};
 use crate::auth::{Principal, RequestError, Right};
 use crate::metadata::{NewWorkspace, Transaction, Workspace, WorkspaceSettings};
@@ -40,7 +43,6 @@ pub struct CreateWorkspace {
 /// A change of a workspace. What is left out stays; `null` takes away.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-#[expect(clippy::option_option, reason = "JSON tells left out from null, and so must we")]
 pub struct UpdateWorkspace {
     /// What people call it.
     #[serde(deserialize_with = "present")]
@@ -53,8 +55,9 @@ pub struct UpdateWorkspace {
     pub quota_bytes: Option<Option<u64>>,
 }
 
-#[expect(clippy::option_option, reason = "JSON tells left out from null, and so must we")]
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -110,11 +113,19 @@ pub(super) struct Prefix {
 
 impl Prefix {
     pub(super) fn of_team(key: String) -> Self {
-        Self { prefix: format!("t-{key}"), team_key: Some(key), namespace: None }
+        Self {
+            prefix: format!("t-{key}"),
+            team_key: Some(key),
+            namespace: None,
+        }
     }
 
     fn of_namespace(namespace: &str) -> Self {
-        Self { prefix: namespace.to_owned(), team_key: None, namespace: Some(namespace.to_owned()) }
+        Self {
+            prefix: namespace.to_owned(),
+            team_key: None,
+            namespace: Some(namespace.to_owned()),
+        }
     }
 }
 
@@ -128,9 +139,15 @@ impl Tenancy {
         require(principal, Right::Operate)?;
         check(request)?;
         let mut change = self.metadata.begin().await?;
-        let account = change.account(&request.account).await?.filter(|account| !account.name.starts_with('~'));
+        let account = change
+            .account(&request.account)
+            .await?
+            .filter(|account| !account.name.starts_with('~'));
         let account = account.ok_or_else(|| {
-            RequestError::BadRequest(format!("account: there is no account \"{}\"", request.account))
+            RequestError::BadRequest(format!(
+                "account: there is no account \"{}\"",
+                request.account
+            ))
         })?;
         let name_taken = || format!("there is a workspace \"{}\" already", request.name);
         if change.workspace_by_name(&request.name).await?.is_some() {
@@ -149,12 +166,15 @@ impl Tenancy {
             created_at: self.clock.now(),
         };
         let raced = || String::from("the name or the prefix was taken in this moment");
-        change.insert_workspace(&workspace).await.map_err(|error| taken(error, raced))?;
+        change
+            .insert_workspace(&workspace)
+            .await
+            .map_err(|error| taken(error, raced))?;
         let made = change.workspace(&workspace.id).await?;
         change.commit().await?;
-        made.as_deref()
-            .map(WorkspaceView::from)
-            .ok_or_else(|| RequestError::Internal(String::from("a workspace that was just made is not there")))
+        made.as_deref().map(WorkspaceView::from).ok_or_else(|| {
+            RequestError::Internal(String::from("a workspace that was just made is not there"))
+        })
     }
 
     /// All workspaces by name after `last` to an operator, and to others their own.
@@ -167,14 +187,30 @@ impl Tenancy {
         require(principal, Right::Read)?;
         let last = last.unwrap_or_default();
         let rows = match principal.workspace() {
-            None => self.metadata.workspaces(last, limit.saturating_add(1)).await?,
-            Some(own) => Some(Arc::clone(own)).into_iter().filter(|own| own.name.as_str() > last).collect(),
+            None => {
+                self.metadata
+                    .workspaces(last, limit.saturating_add(1))
+                    .await?
+            }
+            Some(own) => Some(Arc::clone(own))
+                .into_iter()
+                .filter(|own| own.name.as_str() > last)
+                .collect(),
         };
-        Ok(Listed::cut(rows, limit, |row| &row.name, |row| WorkspaceView::from(&**row)))
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |row| &row.name,
+            |row| WorkspaceView::from(&**row),
+        ))
     }
 
     /// One workspace.
-    pub async fn workspace(&self, principal: &Principal, name: &str) -> Result<WorkspaceView, RequestError> {
+    pub async fn workspace(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<WorkspaceView, RequestError> {
         require(principal, Right::Read)?;
         let workspace = self.find(principal, name).await?;
         Ok(WorkspaceView::from(&*workspace))
@@ -194,11 +230,19 @@ impl Tenancy {
         }
         check_update(request)?;
         let mut change = self.metadata.begin().await?;
-        let current = change.workspace(&workspace.id).await?.ok_or_else(|| unknown("workspace", name))?;
+        let current = change
+            .workspace(&workspace.id)
+            .await?
+            .ok_or_else(|| unknown("workspace", name))?;
         let settings = WorkspaceSettings {
-            display_name: request.display_name.clone().unwrap_or_else(|| current.display_name.clone()),
+            display_name: request
+                .display_name
+                .clone()
+                .unwrap_or_else(|| current.display_name.clone()),
             quota_bytes: request.quota_bytes.unwrap_or(current.quota_bytes),
-            untagged_retention_days: request.untagged_retention_days.unwrap_or(current.untagged_retention_days),
+            untagged_retention_days: request
+                .untagged_retention_days
+                .unwrap_or(current.untagged_retention_days),
         };
         change.update_workspace(&current, &settings).await?;
         change.commit().await?;
@@ -211,13 +255,22 @@ impl Tenancy {
     }
 
     /// Ends a workspace that has no images, and its keys with it. Its prefix is never given again.
-    pub async fn delete_workspace(&self, principal: &Principal, name: &str) -> Result<(), RequestError> {
+    pub async fn delete_workspace(
+        &self,
+        principal: &Principal,
+        name: &str,
+    ) -> Result<(), RequestError> {
         let found = self.find(principal, name).await?;
         require(principal, Right::Operate)?;
         let mut change = self.metadata.begin().await?;
-        let workspace = change.workspace(&found.id).await?.ok_or_else(|| unknown("workspace", name))?;
+        let workspace = change
+            .workspace(&found.id)
+            .await?
+            .ok_or_else(|| unknown("workspace", name))?;
         // The row is taken first, so that the count sees every push that was there before.
-        change.delete_workspace(&workspace, self.clock.now()).await?;
+        change
+            .delete_workspace(&workspace, self.clock.now())
+            .await?;
         let images = change.count_images(&workspace.id).await?;
         if images > 0 {
             return Err(RequestError::Conflict(format!(
@@ -261,16 +314,24 @@ fn check_update(request: &UpdateWorkspace) -> Result<(), RequestError> {
 
 fn check_quota(quota_bytes: Option<u64>) -> Result<(), RequestError> {
     if quota_bytes.is_some_and(|bytes| !(1..=MAX_QUOTA_BYTES).contains(&bytes)) {
-        let message = format!("quotaBytes is a number from 1 to {MAX_QUOTA_BYTES}; leave it out for no limit");
+        let message = format!(
+            "quotaBytes is a number from 1 to {MAX_QUOTA_BYTES}; leave it out for no limit"
+        );
         return Err(RequestError::BadRequest(message));
     }
     Ok(())
 }
 
 /// The prefix that was asked for, or a random one; never one that any workspace ever had.
-async fn free_prefix(change: &mut Transaction, request: &CreateWorkspace) -> Result<Prefix, RequestError> {
+async fn free_prefix(
+    change: &mut Transaction,
+    request: &CreateWorkspace,
+) -> Result<Prefix, RequestError> {
     let (prefix, hint) = match (&request.team_id, &request.team_key, &request.namespace) {
-        (Some(id), _, _) => (Prefix::of_team(team_key_of(id)), ", which teamId gives: give a teamKey of your own"),
+        (Some(id), _, _) => (
+            Prefix::of_team(team_key_of(id)),
+            ", which teamId gives: give a teamKey of your own",
+        ),
         (None, Some(key), _) => (Prefix::of_team(key.clone()), ""),
         (None, None, Some(namespace)) => (Prefix::of_namespace(namespace), ""),
         (None, None, None) => {
@@ -280,7 +341,9 @@ async fn free_prefix(change: &mut Transaction, request: &CreateWorkspace) -> Res
                     return Ok(prefix);
                 }
             }
-            return Err(RequestError::Internal(String::from("no free team key was drawn")));
+            return Err(RequestError::Internal(String::from(
+                "no free team key was drawn",
+            )));
         }
     };
     if change.prefix_taken(&prefix.prefix).await? {
