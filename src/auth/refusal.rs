@@ -47,6 +47,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// A challenge that asks for one scope more; anything else stays as it is.
+    #[must_use]
+    pub fn with_further_scope(self, further: &str) -> Self {
+        match self {
+            Self::Challenge { error, scope, message } => {
+                let scope = if scope.is_empty() { further.to_owned() } else { format!("{scope} {further}") };
+                Self::Challenge { error, scope, message }
+            }
+            other @ (Self::Denied { .. } | Self::Unavailable(_)) => other,
+        }
+    }
+
     /// The same; a challenge that names nothing to ask for names `scope`.
     #[must_use]
     pub fn with_scope(self, scope: impl FnOnce() -> String) -> Self {

@@ -1,14 +1,17 @@
 //! Who calls, and what that grants: the extractors that stand between a route and a use-case.
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::Shared;
 use super::error::DistributionError;
+use super::query::Pairs;
 use super::track::Notes;
-use crate::auth::{Caller, Granted, GrantedCatalog, Permission, Pull, Refusal, single_header};
+use crate::auth::{
+    CATALOG_SCOPE, Caller, Granted, GrantedCatalog, Permission, Pull, Push, Refusal, repository_scope, single_header,
+};
 use crate::oci::ErrorCode;
 use crate::oci::RepositoryName;
 
@@ -43,6 +46,12 @@ fn realm(parts: &Parts, http: &Shared) -> Option<String> {
 }
 
 fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError {
+    if parts.method == Method::HEAD && matches!(refusal, Refusal::Denied { .. }) {
+        http.metrics.auth_failure("denied");
+        // A HEAD has no room for the reason. To it, what may not be seen does not exist, and the request that follows
+        // gets the reason.
+        return DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "not found");
+    }
     let reason = match &refusal {
         Refusal::Challenge { error: None, .. } => "anonymous",
         Refusal::Challenge { error: Some(error), .. } => error.as_str(),
@@ -53,10 +62,11 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
     DistributionError::refusal(refusal, realm(parts, http).as_deref(), http.auth.service_name())
 }
 
-async fn caller(parts: &mut Parts, http: &Shared) -> Result<Caller, DistributionError> {
+/// Who sent the request; a challenge to bad credentials asks for `scope`.
+async fn caller(parts: &Parts, http: &Shared, scope: impl FnOnce() -> String) -> Result<Caller, DistributionError> {
     let header = authorization(parts, http)?;
     let caller = http.auth.authenticate_registry(header).await;
-    let caller = caller.map_err(|refusal| refused(refusal, parts, http))?;
+    let caller = caller.map_err(|refusal| refused(refusal.with_scope(scope), parts, http))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
         notes.principal(caller.actor());
     }
@@ -74,17 +84,48 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
         if let Some(notes) = parts.extensions.get::<Notes>() {
             notes.repository(&name);
         }
-        let caller = caller(parts, http).await?;
+        let caller = caller(parts, http, || repository_scope(&name, P::ASKED)).await?;
         let granted = http.auth.grant::<P>(&caller, &name).await;
-        let granted = granted.map_err(|refusal| refused(refusal, parts, http))?;
+        let granted = granted.map_err(|refusal| refused(with_mount_source(refusal, parts), parts, http))?;
         Ok(Self { granted, caller })
     }
 }
 
 impl<P: Permission> Access<P> {
     /// The right to pull from another repository, if the same caller has it.
-    pub(super) async fn also_pull(&self, http: &Shared, name: &RepositoryName) -> Option<Granted<Pull>> {
-        http.auth.grant::<Pull>(&self.caller, name).await.ok()
+    pub(super) async fn also_pull(&self, http: &Shared, name: &RepositoryName) -> Result<Granted<Pull>, Refusal> {
+        http.auth.grant::<Pull>(&self.caller, name).await
+    }
+}
+
+/// Where this door's tokens come from, for handlers that refuse by themselves.
+pub(super) struct Realm(Option<String>);
+
+impl FromRequestParts<Shared> for Realm {
+    type Rejection = DistributionError;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
+        Ok(Self(realm(parts, http)))
+    }
+}
+
+impl Realm {
+    /// 401 for a mount whose token was not given for its source; the challenge asks for both.
+    pub(super) fn refuse_mount(&self, refusal: Refusal, target: &RepositoryName, http: &Shared) -> DistributionError {
+        let refusal = refusal.with_further_scope(&repository_scope(target, Push::ASKED));
+        DistributionError::refusal(refusal, self.0.as_deref(), http.auth.service_name())
+    }
+}
+
+/// A challenge to a mount asks for the source too, so that one token serves the request.
+fn with_mount_source(refusal: Refusal, parts: &Parts) -> Refusal {
+    let source = Pairs::of_query(parts).ok().and_then(|query| {
+        query.one("mount").ok()??;
+        query.one("from").ok()??.parse::<RepositoryName>().ok()
+    });
+    match source {
+        Some(source) => refusal.with_further_scope(&repository_scope(&source, Pull::ASKED)),
+        None => refusal,
     }
 }
 
@@ -92,7 +133,7 @@ impl FromRequestParts<Shared> for CatalogAccess {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
-        let caller = caller(parts, http).await?;
+        let caller = caller(parts, http, || CATALOG_SCOPE.to_owned()).await?;
         let granted = http.auth.grant_catalog(&caller).await;
         granted.map(Self).map_err(|refusal| refused(refusal, parts, http))
     }
@@ -102,7 +143,7 @@ impl FromRequestParts<Shared> for Authenticated {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
-        let caller = caller(parts, http).await?;
+        let caller = caller(parts, http, String::new).await?;
         let known = http.auth.grant_base(&caller);
         known.map(|()| Self).map_err(|refusal| refused(refusal, parts, http))
     }

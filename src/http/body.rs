@@ -9,6 +9,9 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::registry::ChunkError;
 
+/// Bytes past a limit that are read and dropped before the answer.
+const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+
 /// A body as it comes. It is an error when nothing comes for `idle_seconds`.
 pub(super) fn stream(
     body: Body,
@@ -34,13 +37,31 @@ pub(super) enum CollectError {
 }
 
 /// A whole body of at most `limit_bytes`.
-pub(super) async fn collect(body: Body, limit_bytes: usize, idle_seconds: u64) -> Result<Bytes, CollectError> {
-    let collected = Limited::new(body, limit_bytes).collect();
+pub(super) async fn collect(mut body: Body, limit_bytes: usize, idle_seconds: u64) -> Result<Bytes, CollectError> {
+    let collected = async {
+        match Limited::new(&mut body, limit_bytes).collect().await {
+            Ok(whole) => Ok(whole.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => {
+                drain(&mut body).await;
+                Err(CollectError::TooLarge)
+            }
+            Err(error) => Err(CollectError::Broken(error.to_string())),
+        }
+    };
     // One time for all of it: what is collected is small.
     match tokio::time::timeout(Duration::from_secs(idle_seconds), collected).await {
-        Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(CollectError::TooLarge),
-        Ok(Err(error)) => Err(CollectError::Broken(error.to_string())),
+        Ok(result) => result,
         Err(_) => Err(CollectError::Idle),
+    }
+}
+
+/// Reads on past a limit for a while: a client that is still writing would see its connection break, not our answer.
+async fn drain(body: &mut Body) {
+    let mut left_bytes = DRAIN_LIMIT_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        left_bytes = left_bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left_bytes == 0 {
+            return;
+        }
     }
 }

@@ -104,8 +104,10 @@ pub(super) async fn put_manifest(
     if let Some(subject) = pushed.subject {
         answer.insert(OCI_SUBJECT, respond::header_value(&subject.to_string()));
     }
-    for tag in &tags {
-        answer.append(OCI_TAG, respond::header_value(tag.as_str()));
+    if !tags.is_empty() {
+        // One header for all of them: clients limit the number of headers sooner than their length.
+        let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+        answer.insert(OCI_TAG, respond::header_value(&names.join(", ")));
     }
     Ok((StatusCode::CREATED, answer).into_response())
 }

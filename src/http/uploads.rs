@@ -9,13 +9,13 @@ use axum::response::{IntoResponse, Response};
 use berth_storage::{Digest, DigestAlgorithm};
 
 use super::Shared;
-use super::access::{Access, segment};
+use super::access::{Access, Realm, segment};
 use super::blobs::parse_digest;
 use super::body;
 use super::error::DistributionError;
 use super::query::{Pairs, PairsError};
 use super::respond::{self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
-use crate::auth::Push;
+use crate::auth::{Push, Refusal};
 use crate::oci::ContentRange;
 use crate::oci::ErrorCode;
 use crate::oci::RepositoryName;
@@ -42,7 +42,7 @@ impl FromRequestParts<Shared> for PathUpload {
 
 /// What a POST asks for.
 enum Opening {
-    Mount { digest: Digest, from: Option<String> },
+    Mount { digest: Digest, from: Option<RepositoryName> },
     Whole { digest: Digest },
     Session { algorithm: DigestAlgorithm },
 }
@@ -56,7 +56,9 @@ impl FromRequestParts<Shared> for OpeningQuery {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let query = Pairs::of_query(parts)?;
         let opening = if let Some(digest) = query.one("mount")? {
-            Opening::Mount { digest: parse_digest(digest)?, from: query.one("from")?.map(str::to_owned) }
+            let from = query.one("from")?.map(str::parse).transpose();
+            let from = from.map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
+            Opening::Mount { digest: parse_digest(digest)?, from }
         } else if let Some(digest) = query.one("digest")? {
             Opening::Whole { digest: parse_digest(digest)? }
         } else {
@@ -75,13 +77,14 @@ impl FromRequestParts<Shared> for OpeningQuery {
 pub(super) async fn post_upload(
     State(http): State<Shared>,
     access: Access<Push>,
+    realm: Realm,
     OpeningQuery(opening): OpeningQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, DistributionError> {
     let algorithm = match opening {
         Opening::Mount { digest, from } => {
-            if mount(&http, &access, &digest, from.as_deref()).await? {
+            if mount(&http, &access, &realm, &digest, from.as_ref()).await? {
                 return Ok(stored(access.granted.repository(), &digest));
             }
             digest.algorithm()
@@ -97,22 +100,27 @@ pub(super) async fn post_upload(
     Ok(accepted(StatusCode::ACCEPTED, access.granted.repository(), id, 0))
 }
 
-/// A blob that this caller may pull elsewhere becomes a member of the target. Anything else is an ordinary upload.
+/// A blob that this caller may pull elsewhere becomes a member of the target. Anything else is an ordinary upload,
+/// except that a token which was only not given for the source is asked to be.
 async fn mount(
     http: &Shared,
     access: &Access<Push>,
+    realm: &Realm,
     digest: &Digest,
-    from: Option<&str>,
+    from: Option<&RepositoryName>,
 ) -> Result<bool, DistributionError> {
-    let candidates = match from {
-        Some(name) => {
-            let name = name.parse().map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
-            vec![name]
-        }
-        None => http.registry.mount_candidates(&access.granted, digest).await?,
-    };
-    for name in candidates {
-        if let Some(source) = access.also_pull(http, &name).await
+    if let Some(name) = from {
+        return match access.also_pull(http, name).await {
+            Ok(source) => Ok(http.registry.mount(&access.granted, &source, digest).await?),
+            Err(refusal @ Refusal::Challenge { .. }) => {
+                Err(realm.refuse_mount(refusal, access.granted.repository(), http))
+            }
+            Err(Refusal::Denied { .. }) => Ok(false),
+            Err(Refusal::Unavailable(error)) => Err(error.into()),
+        };
+    }
+    for name in http.registry.mount_candidates(&access.granted, digest).await? {
+        if let Ok(source) = access.also_pull(http, &name).await
             && http.registry.mount(&access.granted, &source, digest).await?
         {
             return Ok(true);

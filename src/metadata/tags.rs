@@ -1,5 +1,7 @@
 //! Tags: where they point, and where they pointed before.
 
+use std::collections::BTreeSet;
+
 use berth_storage::Digest;
 
 use super::Metadata;
@@ -62,6 +64,21 @@ impl Metadata {
 }
 
 impl Transaction {
+    /// Holds tags until this change ends, so that two pushes of one tag come one after the other and each finds what
+    /// the other left. SQLite has one writer: there it is so already.
+    pub async fn lock_tags(&mut self, repository: RepositoryId, tags: &BTreeSet<Tag>) -> Result<(), MetadataError> {
+        let Connection::Postgres(connection) = self.connection() else { return Ok(()) };
+        // In the order of their names, so that two pushes of several tags do not wait for each other.
+        for tag in tags {
+            sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1::text), hashtext($2))")
+                .bind(repository.0)
+                .bind(tag.as_str())
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// What a tag points to, as this change sees it.
     pub async fn tag(&mut self, repository: RepositoryId, tag: &Tag) -> Result<Option<Digest>, MetadataError> {
         find(self.connection(), repository, tag).await

@@ -68,14 +68,14 @@ impl RequestRange {
 
     /// Which bytes this is of content of `size` bytes.
     ///
-    /// Empty content is sent in full whatever is asked, since no `Content-Range` can describe none of it; only a
-    /// suffix of length 0 can never be satisfied (section 14.1.2).
+    /// A range must begin before the end, so none begins in empty content; a suffix of length 0 has no byte either
+    /// (section 14.1.2). The last bytes of empty content are all of it, which no `Content-Range` can describe.
     #[must_use]
     pub fn resolve(self, size: u64) -> Resolved {
         match self {
             Self::Ignored => Resolved::Full,
             Self::Suffix { length: 0 } => Resolved::Unsatisfiable,
-            Self::Bytes { .. } | Self::Suffix { .. } if size == 0 => Resolved::Full,
+            Self::Suffix { .. } if size == 0 => Resolved::Full,
             Self::Suffix { length } => Resolved::Partial(size.saturating_sub(length)..size),
             Self::Bytes { first, .. } if first >= size => Resolved::Unsatisfiable,
             Self::Bytes { first, last } => {
@@ -157,10 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn empty_content_is_sent_in_full() {
-        for value in ["bytes=0-", "bytes=0-0", "bytes=5-", "bytes=-5"] {
-            assert_eq!(resolved(value, 0), Resolved::Full, "{value}");
+    fn no_range_begins_in_empty_content() {
+        for value in ["bytes=0-", "bytes=0-0", "bytes=5-"] {
+            assert_eq!(resolved(value, 0), Resolved::Unsatisfiable, "{value}");
         }
+        assert_eq!(resolved("bytes=-5", 0), Resolved::Full);
     }
 
     #[test]

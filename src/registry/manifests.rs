@@ -95,8 +95,8 @@ impl Registry {
     ) -> Result<PushedManifest, RegistryError> {
         let digest = self.check_push(reference, &tags, &manifest)?;
         let tags = match reference {
-            Reference::Tag(tag) => vec![tag.clone()],
-            Reference::Digest(_) => tags,
+            Reference::Tag(tag) => BTreeSet::from([tag.clone()]),
+            Reference::Digest(_) => tags.into_iter().collect(),
         };
         let subject = manifest.subject().map(|subject| subject.digest);
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
@@ -141,6 +141,7 @@ impl Registry {
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
         let repository = change.ensure_repository(granted.workspace_id(), granted.repository(), now).await?;
+        change.lock_tags(repository.id, &push.tags).await?;
         let current = match &push.reference {
             Reference::Tag(tag) => change.tag(repository.id, tag).await?,
             Reference::Digest(digest) => change.manifest(repository.id, digest).await?.map(|row| row.digest),
@@ -176,7 +177,7 @@ impl Registry {
 struct PendingManifest {
     digest: Digest,
     reference: Reference,
-    tags: Vec<Tag>,
+    tags: BTreeSet<Tag>,
     manifest: Manifest,
     precondition: Precondition,
 }

@@ -36,6 +36,8 @@ mod raw;
 mod references;
 mod referrers;
 mod repository;
+#[path = "../support/mod.rs"]
+mod support;
 mod tag_parameters;
 mod tags;
 mod target;

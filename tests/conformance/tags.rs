@@ -349,7 +349,7 @@ async fn blobs_alone_make_no_list(repository: Repository) -> Outcome {
 
 async fn a_limit_that_is_no_number_is_refused(repository: Repository) -> Outcome {
     fill(&repository).await?;
-    for limit in ["-1", "ten", "1.5", "", "99999999999999999999999"] {
+    for limit in ["-1", "ten", "1.5", ""] {
         let answer = repository
             .tags()?
             .query("n", limit)

@@ -3,6 +3,11 @@
 use std::any::Any;
 use std::env;
 
+use berth::http::Door;
+
+use crate::support::TestRegistry;
+use crate::support::database::TestDatabase;
+
 /// One registry, with what is needed to use it.
 pub(crate) struct Target {
     /// First part of the names of its trials: `sqlite`, `postgres`, `foreign`.
@@ -32,7 +37,20 @@ pub(crate) async fn targets() -> (Vec<Target>, Servers) {
 
 /// Starts one server per database on the runtime that polls this, each with a target of its name and `is_berth: true`.
 async fn in_process_targets() -> (Vec<Target>, Servers) {
-    (Vec::new(), Servers::new())
+    let (mut targets, mut servers) = (Vec::new(), Servers::new());
+    for database in TestDatabase::available() {
+        let registry = TestRegistry::start_on(database).await;
+        targets.push(Target {
+            name: database.as_str().to_owned(),
+            base_url: registry.url(Door::Public),
+            prefix: String::from("t-main"),
+            username: String::from("main"),
+            password: registry.main_key(),
+            is_berth: true,
+        });
+        servers.push(Box::new(registry));
+    }
+    (targets, servers)
 }
 
 fn target_of_environment() -> Option<Target> {

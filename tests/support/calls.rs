@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A caller of `/api/v1` with one key.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     client: Client,
     base: String,
     key: String,
@@ -15,16 +15,16 @@ pub struct Api {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// The data of a success; panics with the whole answer when the status is another one.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Value {
+    pub(crate) fn expect(self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
         if self.body.is_null() {
             return Value::Null;
@@ -35,7 +35,7 @@ impl Answer {
 
     /// The code and message of an error; panics with the whole answer when the status is another one.
     #[track_caller]
-    pub fn expect_error(self, status: u16, code: &str) -> String {
+    pub(crate) fn expect_error(self, status: u16, code: &str) -> String {
         assert_eq!(self.status.as_u16(), status, "{:#}", self.body);
         assert_eq!(self.body["success"], Value::Bool(false), "{:#}", self.body);
         assert_eq!(self.body["error"]["code"], code, "{:#}", self.body);
@@ -44,33 +44,33 @@ impl Answer {
 }
 
 impl Api {
-    pub fn new(url: &str, key: &str) -> Self {
+    pub(crate) fn new(url: &str, key: &str) -> Self {
         let client = Client::builder().no_proxy().build().unwrap();
         Self { client, base: format!("{url}/api/v1"), key: key.to_owned(), workspace: None }
     }
 
     /// The same key, in this workspace.
-    pub fn in_workspace(&self, name: &str) -> Self {
+    pub(crate) fn in_workspace(&self, name: &str) -> Self {
         Self { workspace: Some(name.to_owned()), ..self.clone() }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::POST, path, Some(body.to_string())).await
     }
 
-    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::PATCH, path, Some(body.to_string())).await
     }
 
-    pub async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, None).await
     }
 
-    pub async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
         if let Some(workspace) = &self.workspace {
             request = request.header("x-workspace", workspace);

@@ -7,38 +7,38 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 
 /// Which database a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TestDatabase {
+pub(crate) enum TestDatabase {
     Sqlite,
     Postgres,
 }
 
 /// A database of one test's own.
-pub enum Location {
+pub(crate) enum Location {
     Sqlite,
     Postgres { url: String, server: String, name: String },
 }
 
 /// The server that tests may make databases on. `make test` and CI always set it.
-pub fn postgres_server() -> Option<String> {
+pub(crate) fn postgres_server() -> Option<String> {
     env::var("BERTH_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty())
 }
 
 impl TestDatabase {
     /// Every database that this machine has.
-    pub fn available() -> Vec<Self> {
+    pub(crate) fn available() -> Vec<Self> {
         let mut databases = vec![Self::Sqlite];
         databases.extend(postgres_server().map(|_| Self::Postgres));
         databases
     }
 
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
         }
     }
 
-    pub async fn make(self) -> Location {
+    pub(crate) async fn make(self) -> Location {
         match self {
             Self::Sqlite => Location::Sqlite,
             Self::Postgres => {
@@ -55,7 +55,7 @@ impl TestDatabase {
 }
 
 impl Location {
-    pub fn configure(&self, config: &mut Config) {
+    pub(crate) fn configure(&self, config: &mut Config) {
         if let Self::Postgres { url, .. } = self {
             config.database.url = Some(url.parse().unwrap());
             config.database.max_connections = 6;

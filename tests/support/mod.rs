@@ -3,8 +3,8 @@
 #![expect(dead_code, reason = "each test binary uses its own part of what stands here")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot set itself up has failed")]
 
-pub mod calls;
-pub mod database;
+pub(crate) mod calls;
+pub(crate) mod database;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,36 +20,36 @@ use calls::Api;
 use database::TestDatabase;
 
 /// Where a test's clock begins: 2026-01-01T00:00:00Z.
-pub const START: Millis = Millis(1_767_225_600_000);
+pub(crate) const START: Millis = Millis(1_767_225_600_000);
 
 /// A running registry. Its folder and its database go with it.
-pub struct TestRegistry {
-    pub running: Running,
-    pub clock: Clock,
-    pub database: Arc<database::Location>,
+pub(crate) struct TestRegistry {
+    pub(crate) running: Running,
+    pub(crate) clock: Clock,
+    pub(crate) database: Arc<database::Location>,
     directory: TempDir,
     config: Config,
 }
 
 /// A workspace with a key that may do everything in it.
-pub struct Team {
-    pub workspace: String,
-    pub prefix: String,
-    pub admin_key: String,
+pub(crate) struct Team {
+    pub(crate) workspace: String,
+    pub(crate) prefix: String,
+    pub(crate) admin_key: String,
 }
 
 impl TestRegistry {
     /// On the embedded database.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_on(TestDatabase::Sqlite).await
     }
 
-    pub async fn start_on(database: TestDatabase) -> Self {
+    pub(crate) async fn start_on(database: TestDatabase) -> Self {
         Self::start_with(database, |_| {}).await
     }
 
     /// With a configuration that differs from the defaults.
-    pub async fn start_with(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let location = Arc::new(database.make().await);
         let mut config = Config::default();
@@ -67,18 +67,18 @@ impl TestRegistry {
     }
 
     /// Stops it in order and starts it again on the same data.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let Self { running, clock, database, directory, config } = self;
         running.stop().await;
         let running = app::start(&config, clock.clone()).await.expect("the registry starts again");
         Self { running, clock, database, directory, config }
     }
 
-    pub fn url(&self, door: Door) -> String {
+    pub(crate) fn url(&self, door: Door) -> String {
         format!("http://{}", self.running.address(door).expect("the door is open"))
     }
 
-    pub fn data_dir(&self) -> &std::path::Path {
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
         &self.config.server.data_dir
     }
 
@@ -86,25 +86,25 @@ impl TestRegistry {
         std::fs::read_to_string(self.data_dir().join(file)).unwrap().trim().to_owned()
     }
 
-    pub fn operator_key(&self) -> String {
+    pub(crate) fn operator_key(&self) -> String {
         self.secret("operator.key")
     }
 
-    pub fn main_key(&self) -> String {
+    pub(crate) fn main_key(&self) -> String {
         self.secret("main.key")
     }
 
     /// The management API with a key.
-    pub fn api(&self, key: &str) -> Api {
+    pub(crate) fn api(&self, key: &str) -> Api {
         Api::new(&self.url(Door::Public), key)
     }
 
-    pub fn operator(&self) -> Api {
+    pub(crate) fn operator(&self) -> Api {
         self.api(&self.operator_key())
     }
 
     /// A new workspace `name` in the account `main`, with team key `<name>key`.
-    pub async fn team(&self, name: &str) -> Team {
+    pub(crate) async fn team(&self, name: &str) -> Team {
         let operator = self.operator();
         let workspace = operator
             .post("/workspaces", &json!({"name": name, "account": "main", "teamKey": format!("{name}key")}))
@@ -116,12 +116,12 @@ impl TestRegistry {
     }
 
     /// A new key of a role in a workspace.
-    pub async fn key_of(&self, workspace: &str, role: &str) -> String {
+    pub(crate) async fn key_of(&self, workspace: &str, role: &str) -> String {
         self.key_with(workspace, &json!({"name": format!("a {role}"), "role": role})).await.0
     }
 
     /// A new key and its id.
-    pub async fn key_with(&self, workspace: &str, body: &Value) -> (String, String) {
+    pub(crate) async fn key_with(&self, workspace: &str, body: &Value) -> (String, String) {
         let path = format!("/workspaces/{workspace}/api-keys");
         let key = self.operator().post(&path, body).await.expect(201);
         (key["key"].as_str().unwrap().to_owned(), key["id"].as_str().unwrap().to_owned())
