@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-
-use super::*;
 use tempfile::TempDir;
 
+use super::*;
 use crate::auth::Auth;
 use crate::auth::testing::{START, basic, bearer, metadata, options};
 
@@ -172,7 +171,7 @@ async fn the_first_start_makes_keys_once_and_writes_them_to_files() {
 
 #[tokio::test]
 async fn a_first_start_that_cannot_write_its_files_makes_nothing() {
-    let (metadata, clock, folder) = crate::auth::testing::metadata().await;
+    let (metadata, clock, folder) = metadata().await;
     let tenancy = Tenancy::new(metadata, clock);
     let missing = folder.path().join("missing");
     let error = tenancy.first_start(&missing).await.err().unwrap();
