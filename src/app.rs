@@ -44,7 +44,10 @@ impl Running {
     /// Where a door listens, if it is open.
     #[must_use]
     pub fn address(&self, door: Door) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(open, _)| *open == door).map(|(_, address)| *address)
+        self.addresses
+            .iter()
+            .find(|(open, _)| *open == door)
+            .map(|(_, address)| *address)
     }
 
     /// Takes no more connections, lets requests under way end, and closes the database.
@@ -73,9 +76,23 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let auth = Auth::open(auth_options(config), metadata.clone(), clock.clone()).await?;
     let tenancy = Tenancy::new(metadata.clone(), clock.clone());
     let first_start = tenancy.first_start(data_dir).await?;
-    let registry = Registry::new(metadata.clone(), store.clone(), clock.clone(), registry_limits(config));
-    let collector = Collector::new(registry.clone(), metadata.clone(), store.clone(), clock.clone(), config);
-    collector.sweep().await.context("what an earlier run left behind could not be swept")?;
+    let registry = Registry::new(
+        metadata.clone(),
+        store.clone(),
+        clock.clone(),
+        registry_limits(config),
+    );
+    let collector = Collector::new(
+        registry.clone(),
+        metadata.clone(),
+        store.clone(),
+        clock.clone(),
+        config,
+    );
+    collector
+        .sweep()
+        .await
+        .context("what an earlier run left behind could not be swept")?;
     let metrics = Metrics::new()?;
     let http = Arc::new(Http {
         registry,
@@ -97,10 +114,22 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         doors.push((BoundDoor { door, listener }, service(&http, door)));
     }
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(serve(doors, server_options(config), metrics, stopping.clone()));
+    let serving = tokio::spawn(serve(
+        doors,
+        server_options(config),
+        metrics,
+        stopping.clone(),
+    ));
     let collecting = tokio::spawn(collector.run(stopping.clone()));
     let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping));
-    Ok(Running { addresses, first_start, http, stop, tasks: vec![serving, collecting, remembering], _owner: owner })
+    Ok(Running {
+        addresses,
+        first_start,
+        http,
+        stop,
+        tasks: vec![serving, collecting, remembering],
+        _owner: owner,
+    })
 }
 
 /// Writes down when keys were last used and forgets revocations that ended, until `stop` says so.
@@ -149,7 +178,10 @@ fn own(data_dir: &Path) -> anyhow::Result<File> {
 
 fn make_private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
 }
 
 fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {

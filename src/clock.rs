@@ -23,15 +23,19 @@ impl Millis {
     /// The time as RFC 3339 in UTC, as the API writes it.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        jiff::Timestamp::from_millisecond(self.0)
-            .map_or_else(|_| String::from("9999-12-31T23:59:59Z"), |time| time.to_string())
+        jiff::Timestamp::from_millisecond(self.0).map_or_else(
+            |_| String::from("9999-12-31T23:59:59Z"),
+            |time| time.to_string(),
+        )
     }
 }
 
 /// Seconds of the configuration as the milliseconds of the database.
 #[must_use]
 pub fn milliseconds(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1000)
+    i64::try_from(seconds)
+        .unwrap_or(i64::MAX)
+        .saturating_mul(1000)
 }
 
 /// Where the time comes from.
@@ -52,7 +56,10 @@ impl Clock {
 
     /// The time now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that asks the system"
+    )]
     pub fn now(&self) -> Millis {
         match self {
             Self::System => Millis(jiff::Timestamp::now().as_millisecond()),

@@ -86,24 +86,36 @@ impl Acceptor {
             .timer(TokioTimer::new())
             .header_read_timeout(self.options.header_read_timeout)
             .max_buf_size(self.options.header_limit_bytes.max(8192));
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(
-            u32::try_from(self.options.header_limit_bytes).unwrap_or(u32::MAX),
-        );
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(
+                u32::try_from(self.options.header_limit_bytes).unwrap_or(u32::MAX),
+            );
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = self.accept(&listener) => accepted,
             };
-            let Some((stream, address, slot)) = accepted else { continue };
-            let peer = Peer { door: self.door, address };
-            let service = self.service.clone().map_request(move |request: hyper::Request<Incoming>| {
-                let mut request: Request = request.map(Body::new);
-                request.extensions_mut().insert(peer);
-                request
-            });
-            let connection =
-                builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+            let Some((stream, address, slot)) = accepted else {
+                continue;
+            };
+            let peer = Peer {
+                door: self.door,
+                address,
+            };
+            let service =
+                self.service
+                    .clone()
+                    .map_request(move |request: hyper::Request<Incoming>| {
+                        let mut request: Request = request.map(Body::new);
+                        request.extensions_mut().insert(peer);
+                        request
+                    });
+            let connection = builder
+                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+                .into_owned();
             let connection = graceful.watch(connection);
             let (door, metrics) = (self.door.as_str(), self.metrics.clone());
             tokio::spawn(async move {
@@ -116,8 +128,14 @@ impl Acceptor {
             });
         }
         drop(listener);
-        if tokio::time::timeout(self.options.drain, graceful.shutdown()).await.is_err() {
-            tracing::warn!(door = self.door.as_str(), "requests were still under way when the time to drain was over");
+        if tokio::time::timeout(self.options.drain, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                door = self.door.as_str(),
+                "requests were still under way when the time to drain was over"
+            );
         }
     }
 

@@ -1,9 +1,11 @@
--- Who owns what. Ids and prefixes are never given twice: a deleted workspace keeps its row.
+-- Who owns what. Ids and prefixes are never given twice: what is deleted keeps its row.
 CREATE TABLE accounts (
   id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-  name TEXT COLLATE "C" NOT NULL UNIQUE,
-  created_at BIGINT NOT NULL
+  name TEXT COLLATE "C" NOT NULL,
+  created_at BIGINT NOT NULL,
+  deleted_at BIGINT
 );
+CREATE UNIQUE INDEX accounts_live_name ON accounts (name) WHERE deleted_at IS NULL;
 
 CREATE TABLE workspaces (
   id TEXT COLLATE "C" NOT NULL PRIMARY KEY,

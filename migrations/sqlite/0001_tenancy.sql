@@ -1,9 +1,11 @@
--- Who owns what. Ids and prefixes are never given twice: a deleted workspace keeps its row.
+-- Who owns what. Ids and prefixes are never given twice: what is deleted keeps its row.
 CREATE TABLE accounts (
   id TEXT NOT NULL PRIMARY KEY,
-  name TEXT NOT NULL UNIQUE,
-  created_at INTEGER NOT NULL
+  name TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  deleted_at INTEGER
 ) STRICT;
+CREATE UNIQUE INDEX accounts_live_name ON accounts (name) WHERE deleted_at IS NULL;
 
 CREATE TABLE workspaces (
   id TEXT NOT NULL PRIMARY KEY,

@@ -51,9 +51,21 @@ impl Refusal {
     #[must_use]
     pub fn with_further_scope(self, further: &str) -> Self {
         match self {
-            Self::Challenge { error, scope, message } => {
-                let scope = if scope.is_empty() { further.to_owned() } else { format!("{scope} {further}") };
-                Self::Challenge { error, scope, message }
+            Self::Challenge {
+                error,
+                scope,
+                message,
+            } => {
+                let scope = if scope.is_empty() {
+                    further.to_owned()
+                } else {
+                    format!("{scope} {further}")
+                };
+                Self::Challenge {
+                    error,
+                    scope,
+                    message,
+                }
             }
             other @ (Self::Denied { .. } | Self::Unavailable(_)) => other,
         }

@@ -105,13 +105,24 @@ fn greet(running: &Running, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 fn first_steps(running: &Running, first: &FirstStart, out: &mut impl Write) -> std::io::Result<()> {
-    writeln!(out, "\nThis is the first start. The operator's key is in {}.", first.operator_key_file.display())?;
-    let (Some((_, key_file)), Some(address)) = (&first.main_key, running.address(Door::Public)) else {
+    writeln!(
+        out,
+        "\nThis is the first start. The operator's key is in {}.",
+        first.operator_key_file.display()
+    )?;
+    let (Some((_, key_file)), Some(address)) = (&first.main_key, running.address(Door::Public))
+    else {
         return writeln!(out);
     };
     let key_file = key_file.display();
-    writeln!(out, "There is a workspace \"main\"; its key is in {key_file}. Try:\n")?;
-    writeln!(out, "  docker login {address} --username main --password-stdin < {key_file}")?;
+    writeln!(
+        out,
+        "There is a workspace \"main\"; its key is in {key_file}. Try:\n"
+    )?;
+    writeln!(
+        out,
+        "  docker login {address} --username main --password-stdin < {key_file}"
+    )?;
     writeln!(out, "  docker tag busybox {address}/t-main/busybox")?;
     writeln!(out, "  docker push {address}/t-main/busybox\n")
 }

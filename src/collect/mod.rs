@@ -34,7 +34,13 @@ pub struct Collector {
 impl Collector {
     /// A worker for one installation.
     #[must_use]
-    pub fn new(registry: Registry, metadata: Metadata, store: Store, clock: Clock, config: &Config) -> Self {
+    pub fn new(
+        registry: Registry,
+        metadata: Metadata,
+        store: Store,
+        clock: Clock,
+        config: &Config,
+    ) -> Self {
         Self {
             registry,
             metadata,
@@ -53,7 +59,12 @@ impl Collector {
         change.doom_abandoned_objects(self.sole_owner, now).await?;
         change.commit().await?;
         if self.sole_owner {
-            let sessions: HashSet<_> = self.metadata.upload_object_keys().await?.into_iter().collect();
+            let sessions: HashSet<_> = self
+                .metadata
+                .upload_object_keys()
+                .await?
+                .into_iter()
+                .collect();
             for key in self.store.staged_keys().await? {
                 if !sessions.contains(&key) {
                     self.store.discard_staging(key).await?;
@@ -80,7 +91,12 @@ impl Collector {
 
     /// Does what is due now.
     pub async fn round(&self) -> Result<(), RegistryError> {
-        while self.registry.expire_uploads(self.upload_idle_ms, DONE_UPLOAD_MS, BATCH).await? == BATCH as usize {}
+        while self
+            .registry
+            .expire_uploads(self.upload_idle_ms, DONE_UPLOAD_MS, BATCH)
+            .await?
+            == BATCH as usize
+        {}
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         change.doom_abandoned_objects(false, now).await?;

@@ -1,16 +1,17 @@
 //! Who calls, and what that grants: the extractors that stand between a route and a use-case.
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::{HeaderValue, Method, StatusCode};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
 
 use super::Shared;
 use super::error::DistributionError;
 use super::query::Pairs;
 use super::track::Notes;
 use crate::auth::{
-    CATALOG_SCOPE, Caller, Granted, GrantedCatalog, Permission, Pull, Push, Refusal, repository_scope, single_header,
+    CATALOG_SCOPE, Caller, Granted, GrantedCatalog, Permission, Pull, Push, Refusal,
+    repository_scope, single_header,
 };
 use crate::oci::ErrorCode;
 use crate::oci::RepositoryName;
@@ -29,13 +30,33 @@ pub(super) struct Authenticated;
 
 /// One segment of the path, decoded.
 pub(super) async fn segment(parts: &mut Parts, name: &str) -> String {
-    let Ok(params) = RawPathParams::from_request_parts(parts, &()).await else { return String::new() };
-    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
+    let Ok(params) = RawPathParams::from_request_parts(parts, &()).await else {
+        return String::new();
+    };
+    params
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+        .unwrap_or_default()
 }
 
-fn authorization<'a>(parts: &'a Parts, http: &Shared) -> Result<Option<&'a str>, DistributionError> {
-    single_header(parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes)).map_err(|error| {
-        let refusal = Refusal::Challenge { error: None, scope: String::new(), message: error.to_string() };
+fn authorization<'a>(
+    parts: &'a Parts,
+    http: &Shared,
+) -> Result<Option<&'a str>, DistributionError> {
+    single_header(
+        parts
+            .headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
+    .map_err(|error| {
+        let refusal = Refusal::Challenge {
+            error: None,
+            scope: String::new(),
+            message: error.to_string(),
+        };
         refused(refusal, parts, http)
     })
 }
@@ -54,16 +75,26 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
     }
     let reason = match &refusal {
         Refusal::Challenge { error: None, .. } => "anonymous",
-        Refusal::Challenge { error: Some(error), .. } => error.as_str(),
+        Refusal::Challenge {
+            error: Some(error), ..
+        } => error.as_str(),
         Refusal::Denied { .. } => "denied",
         Refusal::Unavailable(_) => "unavailable",
     };
     http.metrics.auth_failure(reason);
-    DistributionError::refusal(refusal, realm(parts, http).as_deref(), http.auth.service_name())
+    DistributionError::refusal(
+        refusal,
+        realm(parts, http).as_deref(),
+        http.auth.service_name(),
+    )
 }
 
 /// Who sent the request; a challenge to bad credentials asks for `scope`.
-async fn caller(parts: &Parts, http: &Shared, scope: impl FnOnce() -> String) -> Result<Caller, DistributionError> {
+async fn caller(
+    parts: &Parts,
+    http: &Shared,
+    scope: impl FnOnce() -> String,
+) -> Result<Caller, DistributionError> {
     let header = authorization(parts, http)?;
     let caller = http.auth.authenticate_registry(header).await;
     let caller = caller.map_err(|refusal| refused(refusal.with_scope(scope), parts, http))?;
@@ -76,7 +107,10 @@ async fn caller(parts: &Parts, http: &Shared, scope: impl FnOnce() -> String) ->
 impl<P: Permission> FromRequestParts<Shared> for Access<P> {
     type Rejection = DistributionError;
 
-    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        http: &Shared,
+    ) -> Result<Self, DistributionError> {
         let name: RepositoryName = segment(parts, "name")
             .await
             .parse()
@@ -86,14 +120,19 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
         }
         let caller = caller(parts, http, || repository_scope(&name, P::ASKED)).await?;
         let granted = http.auth.grant::<P>(&caller, &name).await;
-        let granted = granted.map_err(|refusal| refused(with_mount_source(refusal, parts), parts, http))?;
+        let granted =
+            granted.map_err(|refusal| refused(with_mount_source(refusal, parts), parts, http))?;
         Ok(Self { granted, caller })
     }
 }
 
 impl<P: Permission> Access<P> {
     /// The right to pull from another repository, if the same caller has it.
-    pub(super) async fn also_pull(&self, http: &Shared, name: &RepositoryName) -> Result<Granted<Pull>, Refusal> {
+    pub(super) async fn also_pull(
+        &self,
+        http: &Shared,
+        name: &RepositoryName,
+    ) -> Result<Granted<Pull>, Refusal> {
         http.auth.grant::<Pull>(&self.caller, name).await
     }
 }
@@ -104,14 +143,22 @@ pub(super) struct Realm(Option<String>);
 impl FromRequestParts<Shared> for Realm {
     type Rejection = DistributionError;
 
-    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        http: &Shared,
+    ) -> Result<Self, DistributionError> {
         Ok(Self(realm(parts, http)))
     }
 }
 
 impl Realm {
     /// 401 for a mount whose token was not given for its source; the challenge asks for both.
-    pub(super) fn refuse_mount(&self, refusal: Refusal, target: &RepositoryName, http: &Shared) -> DistributionError {
+    pub(super) fn refuse_mount(
+        &self,
+        refusal: Refusal,
+        target: &RepositoryName,
+        http: &Shared,
+    ) -> DistributionError {
         let refusal = refusal.with_further_scope(&repository_scope(target, Push::ASKED));
         DistributionError::refusal(refusal, self.0.as_deref(), http.auth.service_name())
     }
@@ -132,19 +179,29 @@ fn with_mount_source(refusal: Refusal, parts: &Parts) -> Refusal {
 impl FromRequestParts<Shared> for CatalogAccess {
     type Rejection = DistributionError;
 
-    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        http: &Shared,
+    ) -> Result<Self, DistributionError> {
         let caller = caller(parts, http, || CATALOG_SCOPE.to_owned()).await?;
         let granted = http.auth.grant_catalog(&caller).await;
-        granted.map(Self).map_err(|refusal| refused(refusal, parts, http))
+        granted
+            .map(Self)
+            .map_err(|refusal| refused(refusal, parts, http))
     }
 }
 
 impl FromRequestParts<Shared> for Authenticated {
     type Rejection = DistributionError;
 
-    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, DistributionError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        http: &Shared,
+    ) -> Result<Self, DistributionError> {
         let caller = caller(parts, http, String::new).await?;
         let known = http.auth.grant_base(&caller);
-        known.map(|()| Self).map_err(|refusal| refused(refusal, parts, http))
+        known
+            .map(|()| Self)
+            .map_err(|refusal| refused(refusal, parts, http))
     }
 }

@@ -3,7 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    IF_RANGE, RANGE,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -32,7 +33,8 @@ impl axum::extract::FromRequestParts<Shared> for PathDigest {
 }
 
 pub(super) fn parse_digest(text: &str) -> Result<Digest, DistributionError> {
-    text.parse().map_err(|error| DistributionError::bad_request(ErrorCode::DigestInvalid, error))
+    text.parse()
+        .map_err(|error| DistributionError::bad_request(ErrorCode::DigestInvalid, error))
 }
 
 pub(super) async fn head_blob(
@@ -46,7 +48,9 @@ pub(super) async fn head_blob(
         return Ok(not_modified(&digest));
     }
     let mut response = (StatusCode::OK, blob_headers(&blob)).into_response();
-    response.headers_mut().insert(CONTENT_LENGTH, blob.size_bytes().into());
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, blob.size_bytes().into());
     Ok(response)
 }
 
@@ -90,23 +94,44 @@ pub(super) async fn delete_blob(
     PathDigest(digest): PathDigest,
 ) -> Result<Response, DistributionError> {
     http.registry.delete_blob(&access.granted, &digest).await?;
-    Ok((StatusCode::ACCEPTED, [(DOCKER_CONTENT_DIGEST, digest.to_string())]).into_response())
+    Ok((
+        StatusCode::ACCEPTED,
+        [(DOCKER_CONTENT_DIGEST, digest.to_string())],
+    )
+        .into_response())
 }
 
 /// What is asked for, unless the client has a part of something else (RFC 9110 section 13.1.5).
 fn asked_range(headers: &HeaderMap, digest: &Digest) -> RequestRange {
-    if headers.get(IF_RANGE).is_some_and(|tag| *tag != respond::etag(digest)) {
+    if headers
+        .get(IF_RANGE)
+        .is_some_and(|tag| *tag != respond::etag(digest))
+    {
         return RequestRange::parse("");
     }
-    RequestRange::parse(headers.get(RANGE).and_then(|value| value.to_str().ok()).unwrap_or(""))
+    RequestRange::parse(
+        headers
+            .get(RANGE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or(""),
+    )
 }
 
 pub(super) fn is_cached(headers: &HeaderMap, digest: &Digest) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().any(|value| respond::names_etag(value, digest))
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .any(|value| respond::names_etag(value, digest))
 }
 
 pub(super) fn not_modified(digest: &Digest) -> Response {
-    let headers = [(ETAG, respond::etag(digest)), (DOCKER_CONTENT_DIGEST, respond::header_value(&digest.to_string()))];
+    let headers = [
+        (ETAG, respond::etag(digest)),
+        (
+            DOCKER_CONTENT_DIGEST,
+            respond::header_value(&digest.to_string()),
+        ),
+    ];
     (StatusCode::NOT_MODIFIED, headers).into_response()
 }
 
@@ -116,6 +141,9 @@ fn blob_headers(blob: &Blob) -> HeaderMap {
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (CACHE_CONTROL, FOREVER),
         (ETAG, respond::etag(&blob.digest)),
-        (DOCKER_CONTENT_DIGEST, respond::header_value(&blob.digest.to_string())),
+        (
+            DOCKER_CONTENT_DIGEST,
+            respond::header_value(&blob.digest.to_string()),
+        ),
     ])
 }

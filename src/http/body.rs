@@ -18,14 +18,17 @@ pub(super) fn stream(
     idle_seconds: u64,
 ) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + Unpin + 'static {
     let idle = Duration::from_secs(idle_seconds);
-    Box::pin(futures_util::stream::unfold(body.into_data_stream(), move |mut body| async move {
-        match tokio::time::timeout(idle, body.next()).await {
-            Ok(None) => None,
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), body)),
-            Ok(Some(Err(error))) => Some((Err(ChunkError::Broken(error.to_string())), body)),
-            Err(_) => Some((Err(ChunkError::Idle(idle_seconds)), body)),
-        }
-    }))
+    Box::pin(futures_util::stream::unfold(
+        body.into_data_stream(),
+        move |mut body| async move {
+            match tokio::time::timeout(idle, body.next()).await {
+                Ok(None) => None,
+                Ok(Some(Ok(bytes))) => Some((Ok(bytes), body)),
+                Ok(Some(Err(error))) => Some((Err(ChunkError::Broken(error.to_string())), body)),
+                Err(_) => Some((Err(ChunkError::Idle(idle_seconds)), body)),
+            }
+        },
+    ))
 }
 
 /// Why a body could not be collected.
@@ -37,7 +40,11 @@ pub(super) enum CollectError {
 }
 
 /// A whole body of at most `limit_bytes`.
-pub(super) async fn collect(mut body: Body, limit_bytes: usize, idle_seconds: u64) -> Result<Bytes, CollectError> {
+pub(super) async fn collect(
+    mut body: Body,
+    limit_bytes: usize,
+    idle_seconds: u64,
+) -> Result<Bytes, CollectError> {
     let collected = async {
         match Limited::new(&mut body, limit_bytes).collect().await {
             Ok(whole) => Ok(whole.to_bytes()),

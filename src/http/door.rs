@@ -57,7 +57,10 @@ impl PublicUrl {
     /// From a scheme, `http` or `https`, and an authority.
     #[must_use]
     pub fn new(https: bool, authority: &str) -> Self {
-        Self { scheme: if https { "https" } else { "http" }, authority: authority.to_owned() }
+        Self {
+            scheme: if https { "https" } else { "http" },
+            authority: authority.to_owned(),
+        }
     }
 
     /// The host and port, as they begin an image reference.
@@ -92,7 +95,10 @@ impl Http {
     /// How this request's door is reached: by configuration, else by the address that the client used. `None` when the
     /// client sent no `Host` that could be one.
     pub(super) fn door_url(&self, parts: &Parts) -> Option<PublicUrl> {
-        let door = parts.extensions.get::<Peer>().map_or(Door::Public, |peer| peer.door);
+        let door = parts
+            .extensions
+            .get::<Peer>()
+            .map_or(Door::Public, |peer| peer.door);
         if let Some(url) = self.options.url_of(door) {
             return Some(url.clone());
         }
@@ -117,12 +123,21 @@ fn is_host(text: &str) -> bool {
     }
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
-            let inside = address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.');
-            return inside && !address.is_empty() && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
+            let inside = address
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b':' || byte == b'.');
+            return inside
+                && !address.is_empty()
+                && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
         }
-        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        None => text
+            .split_once(':')
+            .map_or((text, None), |(host, port)| (host, Some(port))),
     };
-    let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let named = !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
     named && port.is_none_or(is_port)
 }
 
@@ -136,14 +151,24 @@ mod tests {
 
     #[test]
     fn hosts_are_names_or_addresses_with_a_port() {
-        for host in ["localhost", "127.0.0.1:5000", "[::1]:5000", "[::1]", "registry.example.org", "a-b.c:1"] {
+        for host in [
+            "localhost",
+            "127.0.0.1:5000",
+            "[::1]:5000",
+            "[::1]",
+            "registry.example.org",
+            "a-b.c:1",
+        ] {
             assert!(is_host(host), "{host}");
         }
     }
 
     #[test]
     fn what_could_mean_something_else_is_no_host() {
-        for host in ["", "a b", "a\"b", "a/b", "a@b", "a:b", "a:", "[::1", "[]", "[::1]x", "a:123456", "a,b", "a:1:2"] {
+        for host in [
+            "", "a b", "a\"b", "a/b", "a@b", "a:b", "a:", "[::1", "[]", "[::1]x", "a:123456",
+            "a,b", "a:1:2",
+        ] {
             assert!(!is_host(host), "{host}");
         }
     }

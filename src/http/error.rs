@@ -20,7 +20,10 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// An error of the distribution API.
 #[derive(Debug)]
-pub(super) struct DistributionError {
+pub(super) struct DistributionError(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     code: ErrorCode,
     message: String,
@@ -30,21 +33,31 @@ pub(super) struct DistributionError {
 
 impl DistributionError {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), detail: None, headers: HeaderMap::new() }
+        Self(Box::new(Parts {
+            status,
+            code,
+            message: message.into(),
+            detail: None,
+            headers: HeaderMap::new(),
+        }))
     }
 
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with the errors they hand in"
+    )]
     pub(super) fn bad_request(code: ErrorCode, message: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message.to_string())
     }
 
     pub(super) fn detail(mut self, detail: Value) -> Self {
-        self.detail = Some(detail);
+        self.0.detail = Some(detail);
         self
     }
 
     pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.append(name, value);
+            self.0.headers.append(name, value);
         }
         self
     }
@@ -52,7 +65,11 @@ impl DistributionError {
     /// 401 or 403 for a refusal; `realm` is where this door's tokens come from.
     pub(super) fn refusal(refusal: Refusal, realm: Option<&str>, service: &str) -> Self {
         match refusal {
-            Refusal::Challenge { error, scope, message } => {
+            Refusal::Challenge {
+                error,
+                scope,
+                message,
+            } => {
                 let Some(realm) = realm else {
                     return Self::bad_request(
                         ErrorCode::Unauthorized,
@@ -69,7 +86,9 @@ impl DistributionError {
                 Self::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                     .header(WWW_AUTHENTICATE, &challenge)
             }
-            Refusal::Denied { message } => Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message),
+            Refusal::Denied { message } => {
+                Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
             Refusal::Unavailable(error) => error.into(),
         }
     }
@@ -81,7 +100,7 @@ impl DistributionError {
             ErrorCode::TooManyRequests,
             "the registry cannot do this now; try again in a few seconds",
         );
-        error.headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        error.0.headers.insert(RETRY_AFTER, RETRY_SECONDS);
         error
     }
 
@@ -97,13 +116,14 @@ impl DistributionError {
 
 impl IntoResponse for DistributionError {
     fn into_response(self) -> Response {
-        let mut error = json!({"code": self.code.as_str(), "message": self.message});
-        if let Some(detail) = self.detail {
+        let parts = *self.0;
+        let mut error = json!({"code": parts.code.as_str(), "message": parts.message});
+        if let Some(detail) = parts.detail {
             error["detail"] = detail;
         }
         let body = json!({"errors": [error]}).to_string();
-        let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
-        response.headers_mut().extend(self.headers);
+        let mut response = (parts.status, [(CONTENT_TYPE, JSON)], body).into_response();
+        response.headers_mut().extend(parts.headers);
         response
     }
 }
@@ -141,30 +161,33 @@ impl From<RegistryError> for DistributionError {
         let plain = |status, code| Self::new(status, code, message.clone());
         match error {
             E::NameUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
-            E::BlobUnknown(digest) => {
-                plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown).detail(json!({"digest": digest}))
-            }
+            E::BlobUnknown(digest) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)
+                .detail(json!({"digest": digest})),
             E::ManifestUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
             E::ManifestInvalid(_) | E::TagsWithoutDigest => {
                 plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
             }
             E::ManifestBlobUnknown(missing) => {
-                plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown).detail(json!({"missing": missing}))
+                plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestBlobUnknown)
+                    .detail(json!({"missing": missing}))
             }
             E::DigestMismatch { .. } | E::AlgorithmUnannounced { .. } => {
                 plain(StatusCode::BAD_REQUEST, ErrorCode::DigestInvalid)
             }
             E::UploadUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown),
             E::UploadSuperseded => plain(StatusCode::CONFLICT, ErrorCode::BlobUploadInvalid),
-            E::OutOfOrder { offset, .. } => {
-                plain(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::BlobUploadInvalid)
-                    .header(RANGE, &respond::upload_range(offset))
-            }
+            E::OutOfOrder { offset, .. } => plain(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                ErrorCode::BlobUploadInvalid,
+            )
+            .header(RANGE, &respond::upload_range(offset)),
             E::SizeMismatch { .. } => plain(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
             E::BodyBroken(_) => plain(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
             E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid),
-            E::TooManyUploads(_) => plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
-                .header(RETRY_AFTER, "60"),
+            E::TooManyUploads(_) => {
+                plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
+                    .header(RETRY_AFTER, "60")
+            }
             E::TooManyTags { .. } => plain(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid),
             E::PreconditionFailed(_) => plain(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied),
             E::InUse { .. } => plain(StatusCode::FORBIDDEN, ErrorCode::Denied),

@@ -33,8 +33,14 @@ impl FromRequestParts<Shared> for PathReference {
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let text = segment(parts, "reference").await;
-        let code = if text.contains(':') { ErrorCode::DigestInvalid } else { ErrorCode::ManifestInvalid };
-        text.parse().map(Self).map_err(|error| DistributionError::bad_request(code, error))
+        let code = if text.contains(':') {
+            ErrorCode::DigestInvalid
+        } else {
+            ErrorCode::ManifestInvalid
+        };
+        text.parse()
+            .map(Self)
+            .map_err(|error| DistributionError::bad_request(code, error))
     }
 }
 
@@ -47,7 +53,8 @@ impl FromRequestParts<Shared> for TagParameters {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let query = Pairs::of_query(parts)?;
         let tags: Result<Vec<Tag>, _> = query.all("tag").map(str::parse).collect();
-        tags.map(Self).map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
+        tags.map(Self)
+            .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
     }
 }
 
@@ -75,7 +82,12 @@ pub(super) async fn get_manifest(
         return Ok(not_modified(&manifest.row.digest));
     }
     let bytes = http.registry.manifest_bytes(&manifest).await?;
-    Ok((StatusCode::OK, manifest_headers(&manifest, &reference), Body::from(bytes)).into_response())
+    Ok((
+        StatusCode::OK,
+        manifest_headers(&manifest, &reference),
+        Body::from(bytes),
+    )
+        .into_response())
 }
 
 pub(super) async fn put_manifest(
@@ -94,11 +106,28 @@ pub(super) async fn put_manifest(
     let manifest = Manifest::parse(bytes, content_type.as_ref())
         .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))?;
     let repository = access.granted.repository();
-    let pushed =
-        http.registry.put_manifest(&access.granted, &reference, tags.clone(), manifest, precondition).await?;
+    let pushed = http
+        .registry
+        .put_manifest(
+            &access.granted,
+            &reference,
+            tags.clone(),
+            manifest,
+            precondition,
+        )
+        .await?;
     let mut answer = HeaderMap::from_iter([
-        (LOCATION, respond::header_value(&respond::manifest_path(repository, &Reference::Digest(pushed.digest)))),
-        (DOCKER_CONTENT_DIGEST, respond::header_value(&pushed.digest.to_string())),
+        (
+            LOCATION,
+            respond::header_value(&respond::manifest_path(
+                repository,
+                &Reference::Digest(pushed.digest),
+            )),
+        ),
+        (
+            DOCKER_CONTENT_DIGEST,
+            respond::header_value(&pushed.digest.to_string()),
+        ),
         (ETAG, respond::etag(&pushed.digest)),
     ]);
     if let Some(subject) = pushed.subject {
@@ -117,7 +146,9 @@ pub(super) async fn delete_manifest(
     access: Access<Delete>,
     PathReference(reference): PathReference,
 ) -> Result<Response, DistributionError> {
-    http.registry.delete_manifest(&access.granted, &reference).await?;
+    http.registry
+        .delete_manifest(&access.granted, &reference)
+        .await?;
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
@@ -127,13 +158,25 @@ fn manifest_headers(manifest: &PulledManifest, reference: &Reference) -> HeaderM
         (CONTENT_TYPE, respond::header_value(row.media_type.as_str())),
         (CONTENT_LENGTH, row.size_bytes.into()),
         (ETAG, respond::etag(&row.digest)),
-        (DOCKER_CONTENT_DIGEST, respond::header_value(&row.digest.to_string())),
-        (CACHE_CONTROL, if matches!(reference, Reference::Digest(_)) { FOREVER } else { REVALIDATE }),
+        (
+            DOCKER_CONTENT_DIGEST,
+            respond::header_value(&row.digest.to_string()),
+        ),
+        (
+            CACHE_CONTROL,
+            if matches!(reference, Reference::Digest(_)) {
+                FOREVER
+            } else {
+                REVALIDATE
+            },
+        ),
     ])
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(None);
+    };
     let text = value.to_str().unwrap_or("?");
     MediaType::parse_header(text)
         .map(Some)
@@ -145,7 +188,11 @@ fn precondition(headers: &HeaderMap) -> Result<Precondition, DistributionError> 
         let mut tags = Vec::new();
         for value in headers.get_all(&name) {
             let text = value.to_str().unwrap_or("?");
-            tags.extend(text.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()));
+            tags.extend(
+                text.split(',')
+                    .map(|tag| tag.trim().to_owned())
+                    .filter(|tag| !tag.is_empty()),
+            );
         }
         Ok((!tags.is_empty()).then_some(tags))
     };

@@ -10,11 +10,18 @@ use super::error::log_cause;
 use crate::telemetry::METRICS_CONTENT_TYPE;
 
 pub(super) async fn metrics(State(http): State<Shared>) -> Response {
-    http.metrics.set_writer_queue_length(i64::try_from(http.metadata.writer_queue_length()).unwrap_or(i64::MAX));
+    http.metrics.set_writer_queue_length(
+        i64::try_from(http.metadata.writer_queue_length()).unwrap_or(i64::MAX),
+    );
     for count in http.metadata.memory_counts() {
-        http.metrics.set_cache_lookups(count.table, count.hits, count.misses);
+        http.metrics
+            .set_cache_lookups(count.table, count.hits, count.misses);
     }
-    ([(CONTENT_TYPE, METRICS_CONTENT_TYPE)], http.metrics.render()).into_response()
+    (
+        [(CONTENT_TYPE, METRICS_CONTENT_TYPE)],
+        http.metrics.render(),
+    )
+        .into_response()
 }
 
 /// The process answers.

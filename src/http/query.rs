@@ -22,24 +22,38 @@ pub(super) enum PairsError {
 
 impl Pairs {
     pub(super) fn of_query(parts: &Parts) -> Result<Self, PairsError> {
-        parts.uri.query().map_or(Ok(Self::default()), |query| Self::parse(query.as_bytes()))
+        parts
+            .uri
+            .query()
+            .map_or(Ok(Self::default()), |query| Self::parse(query.as_bytes()))
     }
 
     pub(super) fn parse(encoded: &[u8]) -> Result<Self, PairsError> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(encoded)
             .map_err(|error| PairsError::Malformed(error.to_string()))?;
-        if pairs.len() > LIMIT { Err(PairsError::TooMany) } else { Ok(Self(pairs)) }
+        if pairs.len() > LIMIT {
+            Err(PairsError::TooMany)
+        } else {
+            Ok(Self(pairs))
+        }
     }
 
     /// A parameter that may be given once.
     pub(super) fn one(&self, name: &'static str) -> Result<Option<&str>, PairsError> {
         let mut values = self.all(name);
         let value = values.next();
-        if values.next().is_some() { Err(PairsError::Repeated(name)) } else { Ok(value) }
+        if values.next().is_some() {
+            Err(PairsError::Repeated(name))
+        } else {
+            Ok(value)
+        }
     }
 
     /// A parameter that may be repeated.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 }

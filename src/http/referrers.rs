@@ -34,7 +34,10 @@ impl FromRequestParts<Shared> for ReferrersQuery {
             .transpose()
             .map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))?;
         let last = query.one("last")?.map(parse_digest).transpose()?;
-        Ok(Self { artifact_type, last })
+        Ok(Self {
+            artifact_type,
+            last,
+        })
     }
 }
 
@@ -45,15 +48,27 @@ pub(super) async fn list_referrers(
     query: ReferrersQuery,
 ) -> Result<Response, DistributionError> {
     let filter = query.artifact_type.as_ref().map(MediaType::as_str);
-    let page = http.registry.referrers(&access.granted, &subject, filter, query.last.as_ref()).await?;
-    let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX))]);
+    let page = http
+        .registry
+        .referrers(&access.granted, &subject, filter, query.last.as_ref())
+        .await?;
+    let mut headers =
+        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(MediaType::OCI_INDEX))]);
     if filter.is_some() {
-        headers.insert(OCI_FILTERS_APPLIED, HeaderValue::from_static("artifactType"));
+        headers.insert(
+            OCI_FILTERS_APPLIED,
+            HeaderValue::from_static("artifactType"),
+        );
     }
     if let Some(next) = page.next {
-        let filter = filter.map(|name| format!("&artifactType={}", escaped(name))).unwrap_or_default();
+        let filter = filter
+            .map(|name| format!("&artifactType={}", escaped(name)))
+            .unwrap_or_default();
         let path = format!("/v2/{}/referrers/{subject}", access.granted.repository());
-        headers.insert(LINK, respond::header_value(&format!("<{path}?last={next}{filter}>; rel=\"next\"")));
+        headers.insert(
+            LINK,
+            respond::header_value(&format!("<{path}?last={next}{filter}>; rel=\"next\"")),
+        );
     }
     // The descriptors are JSON already; putting them together as text keeps them as they were stored.
     let body = format!(
@@ -66,5 +81,9 @@ pub(super) async fn list_referrers(
 
 /// A media type inside a query: `+` would be read as a space.
 fn escaped(media_type: &str) -> String {
-    media_type.replace('%', "%25").replace('+', "%2B").replace('&', "%26").replace('#', "%23")
+    media_type
+        .replace('%', "%25")
+        .replace('+', "%2B")
+        .replace('&', "%26")
+        .replace('#', "%23")
 }

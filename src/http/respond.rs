@@ -7,9 +7,11 @@ use crate::oci::Reference;
 use crate::oci::RepositoryName;
 use crate::oci::UploadId;
 
-pub(super) const DOCKER_CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const DOCKER_CONTENT_DIGEST: HeaderName =
+    HeaderName::from_static("docker-content-digest");
 pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
-pub(super) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub(super) const API_VERSION: HeaderName =
+    HeaderName::from_static("docker-distribution-api-version");
 pub(super) const API_VERSION_VALUE: HeaderValue = HeaderValue::from_static("registry/2.0");
 pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -20,7 +22,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(super) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// What is named by its digest never changes; it is still private to those who may read it.
-pub(super) const FOREVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+pub(super) const FOREVER: HeaderValue =
+    HeaderValue::from_static("private, max-age=31536000, immutable");
 /// What is named by a tag may change at any time.
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
@@ -36,11 +39,13 @@ pub(super) fn etag(digest: &Digest) -> HeaderValue {
 
 /// Whether a header of entity tags (`If-None-Match`, `If-Match`) names this digest, or everything.
 pub(super) fn names_etag(header: &HeaderValue, digest: &Digest) -> bool {
-    let Ok(text) = header.to_str() else { return false };
+    let Ok(text) = header.to_str() else {
+        return false;
+    };
     let digest = digest.to_string();
-    text.split(',').map(str::trim).any(|tag| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == digest
-    })
+    text.split(',')
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == digest)
 }
 
 pub(super) fn blob_path(repository: &RepositoryName, digest: &Digest) -> String {

@@ -51,7 +51,10 @@ impl Routes {
             _ => MethodFilter::GET,
         };
         self.router = self.router.route(path, on(filter, handler));
-        self.rows.push(RouteRow { method: method.to_string(), path });
+        self.rows.push(RouteRow {
+            method: method.to_string(),
+            path,
+        });
         self
     }
 }
@@ -104,7 +107,10 @@ fn tokens(routes: Routes) -> Routes {
 }
 
 fn table(door: Door, api_has_own_door: bool) -> Routes {
-    let routes = Routes { router: Router::new(), rows: Vec::new() };
+    let routes = Routes {
+        router: Router::new(),
+        rows: Vec::new(),
+    };
     match door {
         Door::Public if api_has_own_door => api::credentials(tokens(writes(reads(routes)))),
         Door::Public => api::everything(tokens(writes(reads(routes)))),
@@ -138,7 +144,12 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
 
 /// end-1: says to whoever has a credential that this is a registry.
 async fn base(_: Authenticated) -> Response {
-    (StatusCode::OK, [(axum::http::header::CONTENT_TYPE, JSON)], "{}").into_response()
+    (
+        StatusCode::OK,
+        [(axum::http::header::CONTENT_TYPE, JSON)],
+        "{}",
+    )
+        .into_response()
 }
 
 async fn not_found(request: Request) -> Response {
@@ -157,12 +168,19 @@ async fn method_not_allowed(request: Request) -> Response {
     DistributionError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Unsupported,
-        format!("{} is not answered here; the Allow header says what is", request.method()),
+        format!(
+            "{} is not answered here; the Allow header says what is",
+            request.method()
+        ),
     )
     .into_response()
 }
 
 /// A panic is a bug of ours: the client gets 500, the log the place.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the layer hands the panic over"
+)]
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let place = panic
         .downcast_ref::<String>()

@@ -25,7 +25,8 @@ impl FromRequestParts<Shared> for PageQuery {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let query = Pairs::of_query(parts)?;
         let page = Page::parse(query.one("n")?, query.one("last")?);
-        page.map(Self).map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))
+        page.map(Self)
+            .map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))
     }
 }
 
@@ -35,10 +36,19 @@ pub(super) async fn list_tags(
     PageQuery(page): PageQuery,
 ) -> Result<Response, DistributionError> {
     let name = access.granted.repository();
-    let tags = http.registry.tags(&access.granted, page.last(), page.limit()).await?;
-    let next = tags.more.then(|| tags.items.last().map(|tag| tag.as_str().to_owned())).flatten();
+    let tags = http
+        .registry
+        .tags(&access.granted, page.last(), page.limit())
+        .await?;
+    let next = tags
+        .more
+        .then(|| tags.items.last().map(|tag| tag.as_str().to_owned()))
+        .flatten();
     let link = next.map(|last| link(&format!("/v2/{name}/tags/list"), page.limit(), &last));
-    Ok(listed(link, &json!({"name": name.as_str(), "tags": tags.items})))
+    Ok(listed(
+        link,
+        &json!({"name": name.as_str(), "tags": tags.items}),
+    ))
 }
 
 pub(super) async fn catalog(
@@ -46,8 +56,13 @@ pub(super) async fn catalog(
     CatalogAccess(granted): CatalogAccess,
     PageQuery(page): PageQuery,
 ) -> Result<Response, DistributionError> {
-    let listing = http.registry.catalog(&granted, page.last(), page.limit()).await?;
-    let link = listing.next.map(|last| link("/v2/_catalog", page.limit(), last.as_str()));
+    let listing = http
+        .registry
+        .catalog(&granted, page.last(), page.limit())
+        .await?;
+    let link = listing
+        .next
+        .map(|last| link("/v2/_catalog", page.limit(), last.as_str()));
     Ok(listed(link, &json!({"repositories": listing.names})))
 }
 

@@ -15,8 +15,8 @@ use super::query::Pairs;
 use super::respond::JSON;
 use super::track::Notes;
 use crate::auth::{
-    BasicCredentials, SecretText, TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest, basic_credentials,
-    single_header,
+    BasicCredentials, SecretText, TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest,
+    basic_credentials, single_header,
 };
 use crate::oci::ErrorCode;
 
@@ -26,7 +26,10 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// GET: the password comes as Basic.
-pub(super) async fn get_token(State(http): State<Shared>, request: Request) -> Result<Response, DistributionError> {
+pub(super) async fn get_token(
+    State(http): State<Shared>,
+    request: Request,
+) -> Result<Response, DistributionError> {
     let (parts, _) = request.into_parts();
     let query = Pairs::of_query(&parts)?;
     let request = TokenRequest {
@@ -44,7 +47,10 @@ pub(super) async fn get_token(State(http): State<Shared>, request: Request) -> R
 }
 
 /// POST: the password, or a credential in the place of a refresh token, comes in a form.
-pub(super) async fn post_token(State(http): State<Shared>, request: Request) -> Result<Response, DistributionError> {
+pub(super) async fn post_token(
+    State(http): State<Shared>,
+    request: Request,
+) -> Result<Response, DistributionError> {
     let (parts, body) = request.into_parts();
     let form = form(&http, &parts, body).await?;
     let request = TokenRequest {
@@ -69,17 +75,34 @@ pub(super) async fn jwks(State(http): State<Shared>) -> Response {
     (StatusCode::OK, [(CONTENT_TYPE, JSON)], body).into_response()
 }
 
-async fn issue(http: &Shared, parts: &Parts, request: &TokenRequest) -> Result<TokenAnswer, DistributionError> {
-    let answer = http.auth.issue_access_token(request).await.map_err(|error| refused(http, error))?;
+async fn issue(
+    http: &Shared,
+    parts: &Parts,
+    request: &TokenRequest,
+) -> Result<TokenAnswer, DistributionError> {
+    let answer = http
+        .auth
+        .issue_access_token(request)
+        .await
+        .map_err(|error| refused(http, error))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
         notes.principal(&answer.actor);
     }
     Ok(answer)
 }
 
-fn header_credentials(http: &Shared, parts: &Parts) -> Result<Option<TokenCredentials>, DistributionError> {
-    let header = single_header(parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes))
-        .map_err(|error| refused(http, error.into()))?;
+fn header_credentials(
+    http: &Shared,
+    parts: &Parts,
+) -> Result<Option<TokenCredentials>, DistributionError> {
+    let header = single_header(
+        parts
+            .headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(HeaderValue::as_bytes),
+    )
+    .map_err(|error| refused(http, error.into()))?;
     let basic = basic_credentials(header).map_err(|error| refused(http, error.into()))?;
     Ok(basic.map(TokenCredentials::Password))
 }
@@ -87,18 +110,18 @@ fn header_credentials(http: &Shared, parts: &Parts) -> Result<Option<TokenCreden
 fn form_credentials(form: &Pairs) -> Result<Option<TokenCredentials>, DistributionError> {
     let wanted = |name: &'static str| -> Result<String, DistributionError> {
         let value = form.one(name)?;
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| DistributionError::bad_request(ErrorCode::Unsupported, format!("{name} is missing")))
+        value.map(str::to_owned).ok_or_else(|| {
+            DistributionError::bad_request(ErrorCode::Unsupported, format!("{name} is missing"))
+        })
     };
     match form.one("grant_type")? {
         Some("password") => Ok(Some(TokenCredentials::Password(BasicCredentials {
             username: wanted("username")?,
             password: wanted("password")?,
         }))),
-        Some("refresh_token") => {
-            Ok(Some(TokenCredentials::RefreshToken(SecretText::new(wanted("refresh_token")?))))
-        }
+        Some("refresh_token") => Ok(Some(TokenCredentials::RefreshToken(SecretText::new(
+            wanted("refresh_token")?,
+        )))),
         Some(_) | None => Err(DistributionError::bad_request(
             ErrorCode::Unsupported,
             "grant_type is password (with username and password) or refresh_token (with a registry credential)",
@@ -107,30 +130,46 @@ fn form_credentials(form: &Pairs) -> Result<Option<TokenCredentials>, Distributi
 }
 
 async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, DistributionError> {
-    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case(FORM) {
+    let content_type = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    if !content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .eq_ignore_ascii_case(FORM)
+    {
         return Err(DistributionError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorCode::Unsupported,
             format!("POST /token takes a form of the type {FORM}"),
         ));
     }
-    let (limit, idle) = (http.options.json_limit_bytes, http.options.body_idle_seconds);
-    let bytes = body::collect(body, limit, idle).await.map_err(|error| match error {
-        CollectError::TooLarge => DistributionError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            ErrorCode::Unsupported,
-            format!("the form may have {limit} bytes"),
-        ),
-        CollectError::Broken(cause) => {
-            DistributionError::bad_request(ErrorCode::Unsupported, format!("the form ended before its time: {cause}"))
-        }
-        CollectError::Idle => DistributionError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            ErrorCode::Unsupported,
-            "the form did not arrive in time",
-        ),
-    })?;
+    let (limit, idle) = (
+        http.options.json_limit_bytes,
+        http.options.body_idle_seconds,
+    );
+    let bytes = body::collect(body, limit, idle)
+        .await
+        .map_err(|error| match error {
+            CollectError::TooLarge => DistributionError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                ErrorCode::Unsupported,
+                format!("the form may have {limit} bytes"),
+            ),
+            CollectError::Broken(cause) => DistributionError::bad_request(
+                ErrorCode::Unsupported,
+                format!("the form ended before its time: {cause}"),
+            ),
+            CollectError::Idle => DistributionError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                ErrorCode::Unsupported,
+                "the form did not arrive in time",
+            ),
+        })?;
     Ok(Pairs::parse(&bytes)?)
 }
 
@@ -147,7 +186,9 @@ fn refused(http: &Shared, error: TokenEndpointError) -> DistributionError {
             DistributionError::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
                 .header(WWW_AUTHENTICATE, &challenge)
         }
-        TokenEndpointError::BadRequest(error) => DistributionError::bad_request(ErrorCode::Unsupported, error),
+        TokenEndpointError::BadRequest(error) => {
+            DistributionError::bad_request(ErrorCode::Unsupported, error)
+        }
         TokenEndpointError::Unavailable(error) => error.into(),
         TokenEndpointError::Internal(error) => {
             log_cause("a token could not be signed", &error);

@@ -40,9 +40,18 @@ impl Notes {
 }
 
 /// Gives a request its id, answers it, and says once what became of it.
-pub(super) async fn track(State(http): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(super) async fn track(
+    State(http): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
-    let id = RequestId::accept(request.headers().get(&REQUEST_ID).map(HeaderValue::as_bytes));
+    let id = RequestId::accept(
+        request
+            .headers()
+            .get(&REQUEST_ID)
+            .map(HeaderValue::as_bytes),
+    );
     let peer = request.extensions().get::<Peer>().copied();
     let door = peer.map_or(Door::Public, |peer| peer.door);
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -57,19 +66,36 @@ pub(super) async fn track(State(http): State<Shared>, mut request: Request, next
         next.run(request).instrument(span).await
     };
     if route.starts_with("/v2/") {
-        response.headers_mut().insert(API_VERSION, API_VERSION_VALUE);
+        response
+            .headers_mut()
+            .insert(API_VERSION, API_VERSION_VALUE);
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status();
     let duration = started.elapsed();
-    http.metrics.request(door.as_str(), route, method.as_str(), status.as_u16(), duration);
+    http.metrics.request(
+        door.as_str(),
+        route,
+        method.as_str(),
+        status.as_u16(),
+        duration,
+    );
     let sent_bytes = response.body().size_hint().exact().unwrap_or(0);
     if method != Method::HEAD {
         http.metrics.sent(door.as_str(), sent_bytes);
     }
-    let line = Line { id: &id, door, route, method: &method, status, peer, sent_bytes, notes: &notes };
+    let line = Line {
+        id: &id,
+        door,
+        route,
+        method: &method,
+        status,
+        peer,
+        sent_bytes,
+        notes: &notes,
+    };
     line.write(duration);
     response
 }

@@ -34,17 +34,31 @@ impl FromRequestParts<Shared> for PathUpload {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let text = segment(parts, "upload").await;
         let id = text.parse().map_err(|error| {
-            DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::BlobUploadUnknown, format!("{error}"))
+            DistributionError::new(
+                StatusCode::NOT_FOUND,
+                ErrorCode::BlobUploadUnknown,
+                format!("{error}"),
+            )
         })?;
-        Ok(Self { id, query: Pairs::of_query(parts)? })
+        Ok(Self {
+            id,
+            query: Pairs::of_query(parts)?,
+        })
     }
 }
 
 /// What a POST asks for.
 enum Opening {
-    Mount { digest: Digest, from: Option<RepositoryName> },
-    Whole { digest: Digest },
-    Session { algorithm: DigestAlgorithm },
+    Mount {
+        digest: Digest,
+        from: Option<RepositoryName>,
+    },
+    Whole {
+        digest: Digest,
+    },
+    Session {
+        algorithm: DigestAlgorithm,
+    },
 }
 
 /// The parameters of a POST.
@@ -57,16 +71,22 @@ impl FromRequestParts<Shared> for OpeningQuery {
         let query = Pairs::of_query(parts)?;
         let opening = if let Some(digest) = query.one("mount")? {
             let from = query.one("from")?.map(str::parse).transpose();
-            let from = from.map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
-            Opening::Mount { digest: parse_digest(digest)?, from }
+            let from = from
+                .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
+            Opening::Mount {
+                digest: parse_digest(digest)?,
+                from,
+            }
         } else if let Some(digest) = query.one("digest")? {
-            Opening::Whole { digest: parse_digest(digest)? }
+            Opening::Whole {
+                digest: parse_digest(digest)?,
+            }
         } else {
             let algorithm = match query.one("digest-algorithm")? {
                 None => DigestAlgorithm::Sha256,
-                Some(name) => name
-                    .parse()
-                    .map_err(|error| DistributionError::bad_request(ErrorCode::DigestInvalid, error))?,
+                Some(name) => name.parse().map_err(|error| {
+                    DistributionError::bad_request(ErrorCode::DigestInvalid, error)
+                })?,
             };
             Opening::Session { algorithm }
         };
@@ -91,13 +111,23 @@ pub(super) async fn post_upload(
         }
         Opening::Whole { digest } => {
             let chunk = chunk(&http, &headers, body)?;
-            http.registry.push_blob(&access.granted, &digest, chunk).await?;
+            http.registry
+                .push_blob(&access.granted, &digest, chunk)
+                .await?;
             return Ok(stored(access.granted.repository(), &digest));
         }
         Opening::Session { algorithm } => algorithm,
     };
-    let id = http.registry.open_upload(&access.granted, algorithm).await?;
-    Ok(accepted(StatusCode::ACCEPTED, access.granted.repository(), id, 0))
+    let id = http
+        .registry
+        .open_upload(&access.granted, algorithm)
+        .await?;
+    Ok(accepted(
+        StatusCode::ACCEPTED,
+        access.granted.repository(),
+        id,
+        0,
+    ))
 }
 
 /// A blob that this caller may pull elsewhere becomes a member of the target. Anything else is an ordinary upload,
@@ -111,7 +141,10 @@ async fn mount(
 ) -> Result<bool, DistributionError> {
     if let Some(name) = from {
         return match access.also_pull(http, name).await {
-            Ok(source) => Ok(http.registry.mount(&access.granted, &source, digest).await?),
+            Ok(source) => Ok(http
+                .registry
+                .mount(&access.granted, &source, digest)
+                .await?),
             Err(refusal @ Refusal::Challenge { .. }) => {
                 Err(realm.refuse_mount(refusal, access.granted.repository(), http))
             }
@@ -119,9 +152,16 @@ async fn mount(
             Err(Refusal::Unavailable(error)) => Err(error.into()),
         };
     }
-    for name in http.registry.mount_candidates(&access.granted, digest).await? {
+    for name in http
+        .registry
+        .mount_candidates(&access.granted, digest)
+        .await?
+    {
         if let Ok(source) = access.also_pull(http, &name).await
-            && http.registry.mount(&access.granted, &source, digest).await?
+            && http
+                .registry
+                .mount(&access.granted, &source, digest)
+                .await?
         {
             return Ok(true);
         }
@@ -134,8 +174,16 @@ pub(super) async fn get_upload(
     access: Access<Push>,
     upload: PathUpload,
 ) -> Result<Response, DistributionError> {
-    let offset = http.registry.upload_offset(&access.granted, upload.id).await?;
-    Ok(accepted(StatusCode::NO_CONTENT, access.granted.repository(), upload.id, offset))
+    let offset = http
+        .registry
+        .upload_offset(&access.granted, upload.id)
+        .await?;
+    Ok(accepted(
+        StatusCode::NO_CONTENT,
+        access.granted.repository(),
+        upload.id,
+        offset,
+    ))
 }
 
 pub(super) async fn patch_upload(
@@ -146,8 +194,17 @@ pub(super) async fn patch_upload(
     body: Body,
 ) -> Result<Response, DistributionError> {
     let chunk = chunk(&http, &headers, body)?;
-    match http.registry.append(&access.granted, upload.id, chunk).await {
-        Ok(offset) => Ok(accepted(StatusCode::ACCEPTED, access.granted.repository(), upload.id, offset)),
+    match http
+        .registry
+        .append(&access.granted, upload.id, chunk)
+        .await
+    {
+        Ok(offset) => Ok(accepted(
+            StatusCode::ACCEPTED,
+            access.granted.repository(),
+            upload.id,
+            offset,
+        )),
         Err(error) => Err(located(error, &access, upload.id)),
     }
 }
@@ -167,7 +224,11 @@ pub(super) async fn put_upload(
     })?;
     let digest = parse_digest(digest)?;
     let chunk = chunk(&http, &headers, body)?;
-    match http.registry.complete(&access.granted, upload.id, &digest, chunk).await {
+    match http
+        .registry
+        .complete(&access.granted, upload.id, &digest, chunk)
+        .await
+    {
         Ok(_) => Ok(stored(access.granted.repository(), &digest)),
         Err(error) => Err(located(error, &access, upload.id)),
     }
@@ -178,19 +239,36 @@ pub(super) async fn delete_upload(
     access: Access<Push>,
     upload: PathUpload,
 ) -> Result<Response, DistributionError> {
-    http.registry.cancel_upload(&access.granted, upload.id).await?;
+    http.registry
+        .cancel_upload(&access.granted, upload.id)
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// A client that lost its place is told where it is.
 fn located(error: RegistryError, access: &Access<Push>, id: UploadId) -> DistributionError {
-    let lost = matches!(error, RegistryError::OutOfOrder { .. } | RegistryError::UploadSuperseded);
+    let lost = matches!(
+        error,
+        RegistryError::OutOfOrder { .. } | RegistryError::UploadSuperseded
+    );
     let answer = DistributionError::from(error);
-    if lost { answer.at(&respond::upload_path(access.granted.repository(), id)) } else { answer }
+    if lost {
+        answer.at(&respond::upload_path(access.granted.repository(), id))
+    } else {
+        answer
+    }
 }
 
-fn chunk(http: &Shared, headers: &HeaderMap, body: Body) -> Result<Chunk<impl UploadBody>, DistributionError> {
-    let text = |name| headers.get(name).map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"));
+fn chunk(
+    http: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Chunk<impl UploadBody>, DistributionError> {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"))
+    };
     let range: Option<ContentRange> = text(CONTENT_RANGE)
         .map(str::parse)
         .transpose()
@@ -198,12 +276,23 @@ fn chunk(http: &Shared, headers: &HeaderMap, body: Body) -> Result<Chunk<impl Up
     let length = text(CONTENT_LENGTH)
         .map(str::parse)
         .transpose()
-        .map_err(|_| DistributionError::bad_request(ErrorCode::SizeInvalid, "Content-Length is not a number"))?;
-    Ok(Chunk { range, length, body: body::stream(body, http.options.body_idle_seconds) })
+        .map_err(|_| {
+            DistributionError::bad_request(ErrorCode::SizeInvalid, "Content-Length is not a number")
+        })?;
+    Ok(Chunk {
+        range,
+        length,
+        body: body::stream(body, http.options.body_idle_seconds),
+    })
 }
 
 /// The answer to an upload that goes on.
-fn accepted(status: StatusCode, repository: &RepositoryName, id: UploadId, offset: u64) -> Response {
+fn accepted(
+    status: StatusCode,
+    repository: &RepositoryName,
+    id: UploadId,
+    offset: u64,
+) -> Response {
     let headers = [
         (LOCATION, respond::upload_path(repository, id)),
         (RANGE, respond::upload_range(offset)),
@@ -214,8 +303,10 @@ fn accepted(status: StatusCode, repository: &RepositoryName, id: UploadId, offse
 
 /// The answer to a blob that is stored.
 fn stored(repository: &RepositoryName, digest: &Digest) -> Response {
-    let headers =
-        [(LOCATION, respond::blob_path(repository, digest)), (DOCKER_CONTENT_DIGEST, digest.to_string())];
+    let headers = [
+        (LOCATION, respond::blob_path(repository, digest)),
+        (DOCKER_CONTENT_DIGEST, digest.to_string()),
+    ];
     (StatusCode::CREATED, headers).into_response()
 }
 

@@ -1,7 +1,8 @@
 //! Accounts: who pays and owns. A deleted account keeps its row, because its deleted workspaces keep theirs.
 
 use super::Metadata;
-use super::database::{Connection, Transaction, on};
+use super::database::{Transaction, on};
+use super::dialect::Statement;
 use super::error::MetadataError;
 use crate::clock::Millis;
 
@@ -33,29 +34,30 @@ impl From<AccountRow> for Account {
     }
 }
 
-async fn by_name(connection: Connection<'_>, name: &str) -> Result<Option<Account>, MetadataError> {
-    let row: Option<AccountRow> = on!(connection, c => sqlx::query_as(
-        "SELECT id, name, created_at FROM accounts WHERE name = $1",
-    )
-    .bind(name)
-    .fetch_optional(c)
-    .await)?;
-    Ok(row.map(Account::from))
-}
+/// For a change: an account that is read cannot be deleted before the change ends.
+const HOLD: Statement = Statement {
+    sqlite: "SELECT id, name, created_at FROM accounts WHERE name = $1 AND deleted_at IS NULL",
+    postgres: "SELECT id, name, created_at FROM accounts WHERE name = $1 AND deleted_at IS NULL FOR SHARE",
+};
 
 impl Metadata {
     /// The account of this name.
     pub async fn account(&self, name: &str) -> Result<Option<Account>, MetadataError> {
         let mut reader = self.read().await?;
-        by_name(reader.connection(), name).await
+        let row: Option<AccountRow> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT id, name, created_at FROM accounts WHERE name = $1 AND deleted_at IS NULL",
+        )
+        .bind(name)
+        .fetch_optional(c)
+        .await)?;
+        Ok(row.map(Account::from))
     }
 
     /// Accounts by name, after `last`.
     pub async fn accounts(&self, last: &str, limit: u32) -> Result<Vec<Account>, MetadataError> {
         let mut reader = self.read().await?;
-        // Names of deleted accounts start with "~", which sorts behind every name that can be given.
         let rows: Vec<AccountRow> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT id, name, created_at FROM accounts WHERE name > $1 AND name < '~' ORDER BY name LIMIT $2",
+            "SELECT id, name, created_at FROM accounts WHERE name > $1 AND deleted_at IS NULL ORDER BY name LIMIT $2",
         )
         .bind(last)
         .bind(i64::from(limit))
@@ -68,7 +70,11 @@ impl Metadata {
 impl Transaction {
     /// The account of this name, as this change sees it.
     pub async fn account(&mut self, name: &str) -> Result<Option<Account>, MetadataError> {
-        by_name(self.connection(), name).await
+        let connection = self.connection();
+        let statement = HOLD.of(&connection);
+        let row: Option<AccountRow> =
+            on!(connection, c => sqlx::query_as(statement).bind(name).fetch_optional(c).await)?;
+        Ok(row.map(Account::from))
     }
 
     /// Whether there is any account at all, deleted ones included.
@@ -103,12 +109,12 @@ impl Transaction {
         Ok(count.unsigned_abs())
     }
 
-    /// Ends an account that has no live workspace, and frees its name.
-    ///
-    /// The row stays for the deleted workspaces that point to it, under a name that nobody can ask for.
-    pub async fn delete_account(&mut self, id: &str) -> Result<(), MetadataError> {
-        on!(self.connection(), c => sqlx::query("UPDATE accounts SET name = '~' || id WHERE id = $1")
+    /// Ends an account that has no live workspace, and frees its name. The row stays for the deleted workspaces that
+    /// point to it.
+    pub async fn delete_account(&mut self, id: &str, now: Millis) -> Result<(), MetadataError> {
+        on!(self.connection(), c => sqlx::query("UPDATE accounts SET deleted_at = $2 WHERE id = $1")
             .bind(id)
+            .bind(now.0)
             .execute(c)
             .await
             .map(|_| ()))?;

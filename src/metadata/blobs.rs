@@ -105,7 +105,9 @@ impl Metadata {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        rows.iter().map(|(name,)| parse("repository name", name)).collect()
+        rows.iter()
+            .map(|(name,)| parse("repository name", name))
+            .collect()
     }
 
     /// The object that holds a digest now, whoever may read it: to judge whether a push replaces a damaged one.
@@ -121,7 +123,11 @@ impl Metadata {
     }
 
     /// Doomed objects whose time has come.
-    pub async fn due_objects(&self, now: Millis, limit: u32) -> Result<Vec<DoomedObject>, MetadataError> {
+    pub async fn due_objects(
+        &self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<Vec<DoomedObject>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
             "SELECT key FROM objects WHERE state = 'doomed' AND due_at <= $1 ORDER BY due_at LIMIT $2",
@@ -130,7 +136,13 @@ impl Metadata {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        rows.iter().map(|(key,)| Ok(DoomedObject { key: parse("object key", key)? })).collect()
+        rows.iter()
+            .map(|(key,)| {
+                Ok(DoomedObject {
+                    key: parse("object key", key)?,
+                })
+            })
+            .collect()
     }
 }
 
@@ -237,7 +249,11 @@ impl Transaction {
 
     /// Gives up what was being written when the process ended, or past its time. For an installation that one process
     /// owns, `all` takes every object without a session.
-    pub async fn doom_abandoned_objects(&mut self, all: bool, now: Millis) -> Result<u64, MetadataError> {
+    pub async fn doom_abandoned_objects(
+        &mut self,
+        all: bool,
+        now: Millis,
+    ) -> Result<u64, MetadataError> {
         Ok(on!(self.connection(), c => sqlx::query(
             "UPDATE objects SET state = 'doomed', due_at = $1 \
              WHERE state = 'writing' AND (due_at <= $1 OR $2 = 1) \
@@ -261,7 +277,12 @@ impl Transaction {
     }
 
     /// Makes a stored blob a member of a repository, or brings its membership back.
-    pub async fn link(&mut self, repository: RepositoryId, digest: &Digest, now: Millis) -> Result<(), MetadataError> {
+    pub async fn link(
+        &mut self,
+        repository: RepositoryId,
+        digest: &Digest,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO links (repository_id, digest, created_at, unneeded_since) VALUES ($1, $2, $3, $3) \
              ON CONFLICT (repository_id, digest) DO UPDATE SET condemned_at = NULL, deletion_id = NULL, \
@@ -303,7 +324,11 @@ impl Transaction {
     }
 
     /// Whether a blob is a member of a repository, as this change sees it.
-    pub async fn has_link(&mut self, repository: RepositoryId, digest: &Digest) -> Result<bool, MetadataError> {
+    pub async fn has_link(
+        &mut self,
+        repository: RepositoryId,
+        digest: &Digest,
+    ) -> Result<bool, MetadataError> {
         let row: Option<(i64,)> = on!(self.connection(), c => sqlx::query_as(
             "SELECT repository_id FROM links \
              WHERE repository_id = $1 AND digest = $2 AND deletion_id IS NULL AND condemned_at IS NULL",
@@ -354,6 +379,8 @@ impl Transaction {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        rows.iter().map(|(digest,)| parse("digest", digest)).collect()
+        rows.iter()
+            .map(|(digest,)| parse("digest", digest))
+            .collect()
     }
 }

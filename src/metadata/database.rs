@@ -5,8 +5,8 @@
 
 use std::path::Path;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -66,7 +66,10 @@ pub(super) enum Database {
 
 impl Database {
     /// Connects and brings the schema up to date.
-    pub(super) async fn open(options: &MetadataOptions, memory: &Arc<Memory>) -> Result<Self, MetadataError> {
+    pub(super) async fn open(
+        options: &MetadataOptions,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MetadataError> {
         match &options.location {
             DatabaseLocation::Sqlite(path) => Self::open_sqlite(path, options, memory).await,
             DatabaseLocation::Postgres(url) => Self::open_postgres(url.expose(), options).await,
@@ -87,8 +90,14 @@ impl Database {
             .foreign_keys(true)
             .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
             .busy_timeout(limits.acquire_timeout);
-        let writers = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        sqlx::migrate!("migrations/sqlite").run(&writers).await.map_err(MetadataError::Migrate)?;
+        let writers = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!("migrations/sqlite")
+            .run(&writers)
+            .await
+            .map_err(MetadataError::Migrate)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(limits.max_connections)
             .acquire_timeout(limits.acquire_timeout)
@@ -97,7 +106,10 @@ impl Database {
             .await?;
         let connection = writers.acquire().await?;
         tokio::spawn(checkpoint(readers.clone()));
-        Ok(Self::Sqlite { readers, writer: Writer::start(connection, Arc::clone(memory)) })
+        Ok(Self::Sqlite {
+            readers,
+            writer: Writer::start(connection, Arc::clone(memory)),
+        })
     }
 
     async fn open_postgres(url: &str, limits: &MetadataOptions) -> Result<Self, MetadataError> {
@@ -110,7 +122,10 @@ impl Database {
             .acquire_timeout(limits.acquire_timeout)
             .connect_with(options)
             .await?;
-        sqlx::migrate!("migrations/postgres").run(&pool).await.map_err(MetadataError::Migrate)?;
+        sqlx::migrate!("migrations/postgres")
+            .run(&pool)
+            .await
+            .map_err(MetadataError::Migrate)?;
         Ok(Self::Postgres { pool })
     }
 
@@ -126,7 +141,10 @@ impl Database {
             Self::Sqlite { writer, .. } => TransactionKind::Sqlite(writer.turn().await?),
             Self::Postgres { pool } => TransactionKind::Postgres(pool.begin().await?),
         };
-        Ok(Transaction { kind, marks: Vec::new() })
+        Ok(Transaction {
+            kind,
+            marks: Vec::new(),
+        })
     }
 
     /// Whether the database answers, and keeps what it says it keeps.
@@ -166,7 +184,9 @@ async fn checkpoint(readers: SqlitePool) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !readers.is_closed() {
         interval.tick().await;
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&readers).await
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)")
+            .execute(&readers)
+            .await
             && !readers.is_closed()
         {
             tracing::warn!(error = %error, "the log of the database could not be moved into its file");

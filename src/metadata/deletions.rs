@@ -47,7 +47,10 @@ pub struct NewDeletion<'a> {
 
 impl Transaction {
     /// Opens a deletion and returns its id.
-    pub async fn open_deletion(&mut self, deletion: &NewDeletion<'_>) -> Result<String, MetadataError> {
+    pub async fn open_deletion(
+        &mut self,
+        deletion: &NewDeletion<'_>,
+    ) -> Result<String, MetadataError> {
         let id = uuid::Uuid::new_v4().to_string();
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO deletions (id, workspace_id, repository, kind, subject, deleted_by, deleted_at, restorable_until) \

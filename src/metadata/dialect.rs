@@ -21,8 +21,20 @@ impl Statement {
 macro_rules! over_list {
     ($before:literal, $parameter:literal, $after:literal) => {
         $crate::metadata::dialect::Statement {
-            sqlite: concat!($before, "(SELECT value FROM json_each(", $parameter, "))", $after),
-            postgres: concat!($before, "(SELECT json_array_elements_text(", $parameter, "::json))", $after),
+            sqlite: concat!(
+                $before,
+                "(SELECT value FROM json_each(",
+                $parameter,
+                "))",
+                $after
+            ),
+            postgres: concat!(
+                $before,
+                "(SELECT json_array_elements_text(",
+                $parameter,
+                "::json))",
+                $after
+            ),
         }
     };
 }
@@ -30,7 +42,9 @@ pub(super) use over_list;
 
 /// A list of texts as [`over_list!`] wants it bound.
 pub(super) fn json_list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    let texts: Vec<serde_json::Value> =
-        items.into_iter().map(|item| serde_json::Value::String(item.to_string())).collect();
+    let texts: Vec<serde_json::Value> = items
+        .into_iter()
+        .map(|item| serde_json::Value::String(item.to_string()))
+        .collect();
     serde_json::Value::Array(texts).to_string()
 }

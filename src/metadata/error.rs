@@ -44,16 +44,24 @@ impl From<sqlx::Error> for MetadataError {
         use sqlx::Error;
         use sqlx::error::ErrorKind;
         match &error {
-            Error::PoolTimedOut | Error::PoolClosed | Error::Io(_) | Error::Tls(_) | Error::WorkerCrashed => {
-                Self::Unavailable(error)
-            }
+            Error::PoolTimedOut
+            | Error::PoolClosed
+            | Error::Io(_)
+            | Error::Tls(_)
+            | Error::WorkerCrashed => Self::Unavailable(error),
             Error::Database(cause) => {
                 let code = cause.code().unwrap_or_default().into_owned();
-                if matches!(cause.kind(), ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation)
-                    || code.starts_with("40")
+                if matches!(
+                    cause.kind(),
+                    ErrorKind::UniqueViolation | ErrorKind::ForeignKeyViolation
+                ) || code.starts_with("40")
                 {
                     Self::Conflict(error)
-                } else if UNAVAILABLE_CLASSES.iter().any(|class| code.starts_with(class)) && code.len() == 5 {
+                } else if UNAVAILABLE_CLASSES
+                    .iter()
+                    .any(|class| code.starts_with(class))
+                    && code.len() == 5
+                {
                     Self::Unavailable(error)
                 } else {
                     Self::Database(error)
@@ -65,8 +73,14 @@ impl From<sqlx::Error> for MetadataError {
 }
 
 /// Reads a typed value out of a text column.
-pub(super) fn parse<T: std::str::FromStr>(what: &'static str, value: &str) -> Result<T, MetadataError> {
-    value.parse().map_err(|_| MetadataError::Corrupt { what, value: value.to_owned() })
+pub(super) fn parse<T: std::str::FromStr>(
+    what: &'static str,
+    value: &str,
+) -> Result<T, MetadataError> {
+    value.parse().map_err(|_| MetadataError::Corrupt {
+        what,
+        value: value.to_owned(),
+    })
 }
 
 /// A size or count as the database keeps it; beyond `i64` there is no such blob.
@@ -76,5 +90,8 @@ pub(super) fn to_i64(value: u64) -> i64 {
 
 /// A size or count out of the database.
 pub(super) fn to_u64(what: &'static str, value: i64) -> Result<u64, MetadataError> {
-    u64::try_from(value).map_err(|_| MetadataError::Corrupt { what, value: value.to_string() })
+    u64::try_from(value).map_err(|_| MetadataError::Corrupt {
+        what,
+        value: value.to_string(),
+    })
 }

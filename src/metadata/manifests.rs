@@ -135,9 +135,13 @@ impl Metadata {
         repository: RepositoryId,
         digest: &Digest,
     ) -> Result<Option<ManifestRow>, MetadataError> {
-        self.remembered(&self.memory.manifests, (repository, *digest), async |reader, (repository, digest)| {
-            find(reader.connection(), *repository, digest).await
-        })
+        self.remembered(
+            &self.memory.manifests,
+            (repository, *digest),
+            async |reader, (repository, digest)| {
+                find(reader.connection(), *repository, digest).await
+            },
+        )
         .await
     }
 
@@ -147,8 +151,7 @@ impl Metadata {
             return Ok(Some(bytes));
         }
         let mut reader = self.read().await?;
-        let row: Option<(Vec<u8>,)> =
-            on!(reader.connection(), c => sqlx::query_as("SELECT bytes FROM manifest_contents WHERE digest = $1")
+        let row: Option<(Vec<u8>,)> = on!(reader.connection(), c => sqlx::query_as("SELECT bytes FROM manifest_contents WHERE digest = $1")
                 .bind(digest.to_string())
                 .fetch_optional(c)
                 .await)?;
@@ -220,7 +223,9 @@ impl Transaction {
             .bind(json_list(digests))
             .fetch_all(c)
             .await)?;
-        rows.iter().map(|(digest,)| parse("digest", digest)).collect()
+        rows.iter()
+            .map(|(digest,)| parse("digest", digest))
+            .collect()
     }
 
     /// Stores a manifest, or brings a deleted one back.
@@ -240,7 +245,9 @@ impl Transaction {
         .await
         .map(|_| ()))?;
         let (subject, artifact_type, descriptor) = match &manifest.subject {
-            Some((subject, artifact_type, descriptor)) => (Some(subject.to_string()), *artifact_type, Some(descriptor)),
+            Some((subject, artifact_type, descriptor)) => {
+                (Some(subject.to_string()), *artifact_type, Some(descriptor))
+            }
             None => (None, None, None),
         };
         on!(self.connection(), c => sqlx::query(
@@ -262,7 +269,10 @@ impl Transaction {
         .execute(c)
         .await
         .map(|_| ()))?;
-        for (statement, digests) in [(&ADD_BLOBS, manifest.blobs), (&ADD_CHILDREN, manifest.children)] {
+        for (statement, digests) in [
+            (&ADD_BLOBS, manifest.blobs),
+            (&ADD_CHILDREN, manifest.children),
+        ] {
             if digests.is_empty() {
                 continue;
             }
@@ -299,7 +309,9 @@ impl Transaction {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        rows.iter().map(|(digest,)| parse("digest", digest)).collect()
+        rows.iter()
+            .map(|(digest,)| parse("digest", digest))
+            .collect()
     }
 
     /// Hides a manifest under a deletion; the blobs that no other live manifest needs begin their grace.

@@ -5,8 +5,8 @@
 //! COMMIT whose outcome is unknown can leave an old value behind.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth_storage::Digest;
@@ -58,7 +58,10 @@ struct Entry<V> {
 
 impl<V: Clone> Clone for Entry<V> {
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), asked_at: self.asked_at }
+        Self {
+            value: self.value.clone(),
+            asked_at: self.asked_at,
+        }
     }
 }
 
@@ -101,13 +104,20 @@ where
             None => true,
             Some(oldest) => entry.asked_at.elapsed() < oldest,
         });
-        let counter = if entry.is_some() { &self.hits } else { &self.misses };
+        let counter = if entry.is_some() {
+            &self.hits
+        } else {
+            &self.misses
+        };
         counter.fetch_add(1, Ordering::Relaxed);
         entry.map(|entry| entry.value)
     }
 
     pub(super) fn ticket(&self, key: &K) -> Ticket {
-        Ticket { generation: *self.generation(key), asked_at: Instant::now() }
+        Ticket {
+            generation: *self.generation(key),
+            asked_at: Instant::now(),
+        }
     }
 
     pub(super) fn fill(&self, ticket: &Ticket, key: K, value: V) {
@@ -116,7 +126,13 @@ where
         }
         let generation = self.generation(&key);
         if *generation == ticket.generation {
-            self.entries.insert(key, Entry { value, asked_at: ticket.asked_at });
+            self.entries.insert(
+                key,
+                Entry {
+                    value,
+                    asked_at: ticket.asked_at,
+                },
+            );
         }
     }
 
@@ -126,15 +142,23 @@ where
         self.entries.invalidate(key);
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "only the low bits choose the shard")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only the low bits choose the shard"
+    )]
     fn generation(&self, key: &K) -> std::sync::MutexGuard<'_, u64> {
         let shard = self.hasher.hash_one(key) as usize % SHARDS;
         // A poisoned lock guards a bare counter: its value is whole.
-        self.generations[shard].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.generations[shard]
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn counts(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+        (
+            self.hits.load(Ordering::Relaxed),
+            self.misses.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -187,7 +211,9 @@ impl Memory {
                 Mark::Repository(name) => self.repositories.forget(name),
                 Mark::Tag(repository, tag) => self.tags.forget(&(*repository, tag.clone())),
                 Mark::Link(repository, digest) => self.links.forget(&(*repository, *digest)),
-                Mark::Manifest(repository, digest) => self.manifests.forget(&(*repository, *digest)),
+                Mark::Manifest(repository, digest) => {
+                    self.manifests.forget(&(*repository, *digest))
+                }
                 Mark::Workspace(workspace) => {
                     self.workspaces_by_id.forget(&workspace.id);
                     self.workspaces_by_prefix.forget(&workspace.prefix);
@@ -213,7 +239,11 @@ impl Memory {
             ("api_keys_by_hash", self.api_keys_by_hash.counts()),
             ("revoked_credentials", self.revoked_credentials.counts()),
         ]
-        .map(|(table, (hits, misses))| MemoryCount { table, hits, misses })
+        .map(|(table, (hits, misses))| MemoryCount {
+            table,
+            hits,
+            misses,
+        })
         .to_vec()
     }
 }

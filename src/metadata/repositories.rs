@@ -2,6 +2,7 @@
 
 use super::Metadata;
 use super::database::{Connection, Transaction, on};
+use super::dialect::Statement;
 use super::error::{MetadataError, parse};
 use super::memory::Mark;
 use crate::clock::Millis;
@@ -54,10 +55,19 @@ impl TryFrom<RepositoryRow> for Repository {
     }
 }
 
+/// A workspace that is about to have its first image cannot be deleted as an empty one before this change ends.
+const HOLD_WORKSPACE: Statement = Statement {
+    sqlite: "SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL",
+    postgres: "SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR SHARE",
+};
+
 const FIND: &str = "SELECT repositories.id, repositories.workspace_id, repositories.name, repositories.image_at \
      FROM names JOIN repositories ON repositories.id = names.repository_id WHERE names.name = $1";
 
-async fn find(connection: Connection<'_>, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
+async fn find(
+    connection: Connection<'_>,
+    name: &RepositoryName,
+) -> Result<Option<Repository>, MetadataError> {
     let row: Option<RepositoryRow> =
         on!(connection, c => sqlx::query_as(FIND).bind(name.as_str()).fetch_optional(c).await)?;
     row.map(Repository::try_from).transpose()
@@ -65,10 +75,15 @@ async fn find(connection: Connection<'_>, name: &RepositoryName) -> Result<Optio
 
 impl Metadata {
     /// The repository that holds this name.
-    pub async fn repository(&self, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
-        self.remembered(&self.memory.repositories, name.clone(), async |reader, name| {
-            find(reader.connection(), name).await
-        })
+    pub async fn repository(
+        &self,
+        name: &RepositoryName,
+    ) -> Result<Option<Repository>, MetadataError> {
+        self.remembered(
+            &self.memory.repositories,
+            name.clone(),
+            async |reader, name| find(reader.connection(), name).await,
+        )
         .await
     }
 
@@ -90,13 +105,18 @@ impl Metadata {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        rows.iter().map(|(name,)| parse("repository name", name)).collect()
+        rows.iter()
+            .map(|(name,)| parse("repository name", name))
+            .collect()
     }
 }
 
 impl Transaction {
     /// The repository that holds this name, as this change sees it.
-    pub async fn repository(&mut self, name: &RepositoryName) -> Result<Option<Repository>, MetadataError> {
+    pub async fn repository(
+        &mut self,
+        name: &RepositoryName,
+    ) -> Result<Option<Repository>, MetadataError> {
         find(self.connection(), name).await
     }
 
@@ -134,24 +154,54 @@ impl Transaction {
             .map(|_| ()))?;
         self.lock(RepositoryId(id), Lock::Shared).await?;
         self.mark(Mark::Repository(name.clone()));
-        Ok(Repository { id: RepositoryId(id), workspace_id: workspace_id.to_owned(), name: name.clone(), is_image: false })
+        Ok(Repository {
+            id: RepositoryId(id),
+            workspace_id: workspace_id.to_owned(),
+            name: name.clone(),
+            is_image: false,
+        })
     }
 
     /// Holds the repository until this change ends. SQLite has one writer: there every change is alone already.
-    pub async fn lock(&mut self, repository: RepositoryId, lock: Lock) -> Result<(), MetadataError> {
-        let Connection::Postgres(connection) = self.connection() else { return Ok(()) };
+    pub async fn lock(
+        &mut self,
+        repository: RepositoryId,
+        lock: Lock,
+    ) -> Result<(), MetadataError> {
+        let Connection::Postgres(connection) = self.connection() else {
+            return Ok(());
+        };
         let statement = match lock {
             Lock::Shared => "SELECT pg_advisory_xact_lock_shared($1)",
             Lock::Exclusive => "SELECT pg_advisory_xact_lock($1)",
         };
-        sqlx::query(statement).bind(repository.0).execute(connection).await?;
+        sqlx::query(statement)
+            .bind(repository.0)
+            .execute(connection)
+            .await?;
         Ok(())
     }
 
     /// A repository becomes an image with its first manifest.
-    pub async fn become_image(&mut self, repository: &Repository, now: Millis) -> Result<(), MetadataError> {
+    ///
+    /// # Errors
+    /// [`MetadataError::Conflict`] when its workspace was deleted in the meantime.
+    pub async fn become_image(
+        &mut self,
+        repository: &Repository,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
         if repository.is_image {
             return Ok(());
+        }
+        let connection = self.connection();
+        let statement = HOLD_WORKSPACE.of(&connection);
+        let held: Option<(String,)> = on!(connection, c => sqlx::query_as(statement)
+            .bind(&repository.workspace_id)
+            .fetch_optional(c)
+            .await)?;
+        if held.is_none() {
+            return Err(MetadataError::Conflict(sqlx::Error::RowNotFound));
         }
         on!(self.connection(), c => sqlx::query(
             "UPDATE repositories SET image_at = $2 WHERE id = $1 AND image_at IS NULL",

@@ -30,8 +30,7 @@ async fn find(
     repository: RepositoryId,
     tag: &Tag,
 ) -> Result<Option<Digest>, MetadataError> {
-    let row: Option<(String,)> =
-        on!(connection, c => sqlx::query_as("SELECT digest FROM tags WHERE repository_id = $1 AND name = $2")
+    let row: Option<(String,)> = on!(connection, c => sqlx::query_as("SELECT digest FROM tags WHERE repository_id = $1 AND name = $2")
             .bind(repository.0)
             .bind(tag.as_str())
             .fetch_optional(c)
@@ -41,15 +40,26 @@ async fn find(
 
 impl Metadata {
     /// What a tag points to.
-    pub async fn tag(&self, repository: RepositoryId, tag: &Tag) -> Result<Option<Digest>, MetadataError> {
-        self.remembered(&self.memory.tags, (repository, tag.clone()), async |reader, (repository, tag)| {
-            find(reader.connection(), *repository, tag).await
-        })
+    pub async fn tag(
+        &self,
+        repository: RepositoryId,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, MetadataError> {
+        self.remembered(
+            &self.memory.tags,
+            (repository, tag.clone()),
+            async |reader, (repository, tag)| find(reader.connection(), *repository, tag).await,
+        )
         .await
     }
 
     /// Tags in bytewise order, after `last`.
-    pub async fn tags(&self, repository: RepositoryId, last: &str, limit: u32) -> Result<Vec<Tag>, MetadataError> {
+    pub async fn tags(
+        &self,
+        repository: RepositoryId,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<Tag>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
             "SELECT name FROM tags WHERE repository_id = $1 AND name > $2 ORDER BY name LIMIT $3",
@@ -66,8 +76,14 @@ impl Metadata {
 impl Transaction {
     /// Holds tags until this change ends, so that two pushes of one tag come one after the other and each finds what
     /// the other left. SQLite has one writer: there it is so already.
-    pub async fn lock_tags(&mut self, repository: RepositoryId, tags: &BTreeSet<Tag>) -> Result<(), MetadataError> {
-        let Connection::Postgres(connection) = self.connection() else { return Ok(()) };
+    pub async fn lock_tags(
+        &mut self,
+        repository: RepositoryId,
+        tags: &BTreeSet<Tag>,
+    ) -> Result<(), MetadataError> {
+        let Connection::Postgres(connection) = self.connection() else {
+            return Ok(());
+        };
         // In the order of their names, so that two pushes of several tags do not wait for each other.
         for tag in tags {
             sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1::text), hashtext($2))")
@@ -80,12 +96,20 @@ impl Transaction {
     }
 
     /// What a tag points to, as this change sees it.
-    pub async fn tag(&mut self, repository: RepositoryId, tag: &Tag) -> Result<Option<Digest>, MetadataError> {
+    pub async fn tag(
+        &mut self,
+        repository: RepositoryId,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, MetadataError> {
         find(self.connection(), repository, tag).await
     }
 
     /// Points a tag at a manifest of its repository; what it pointed to before goes into its history.
-    pub async fn put_tag(&mut self, change: &TagChange<'_>, digest: &Digest) -> Result<(), MetadataError> {
+    pub async fn put_tag(
+        &mut self,
+        change: &TagChange<'_>,
+        digest: &Digest,
+    ) -> Result<(), MetadataError> {
         let digest = digest.to_string();
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO tag_history (repository_id, name, digest, set_by, set_at, ended_by, ended_at) \
@@ -119,9 +143,23 @@ impl Transaction {
     }
 
     /// Takes a tag away, under a deletion that can bring it back. Says whether it was there.
-    pub async fn remove_tag(&mut self, change: &TagChange<'_>, deletion: &str) -> Result<bool, MetadataError> {
-        let Some(digest) = self.tag(change.repository, change.tag).await? else { return Ok(false) };
-        self.remove_tags_where(change.repository, &digest, Some(change.tag), change.actor, change.now, deletion).await?;
+    pub async fn remove_tag(
+        &mut self,
+        change: &TagChange<'_>,
+        deletion: &str,
+    ) -> Result<bool, MetadataError> {
+        let Some(digest) = self.tag(change.repository, change.tag).await? else {
+            return Ok(false);
+        };
+        self.remove_tags_where(
+            change.repository,
+            &digest,
+            Some(change.tag),
+            change.actor,
+            change.now,
+            deletion,
+        )
+        .await?;
         Ok(true)
     }
 
@@ -134,7 +172,8 @@ impl Transaction {
         now: Millis,
         deletion: &str,
     ) -> Result<(), MetadataError> {
-        self.remove_tags_where(repository, digest, None, actor, now, deletion).await
+        self.remove_tags_where(repository, digest, None, actor, now, deletion)
+            .await
     }
 
     async fn remove_tags_where(

@@ -101,7 +101,9 @@ impl FreshUploads {
 
     fn lock(&self) -> Option<MutexGuard<'_, HashMap<UploadId, UploadRow>>> {
         // Each change of the map is one call: a panic elsewhere leaves it whole.
-        self.0.as_ref().map(|uploads| uploads.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0
+            .as_ref()
+            .map(|uploads| uploads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -139,14 +141,20 @@ impl TryFrom<Row> for UploadRow {
                 hasher: row.hasher,
                 backend: row.backend,
             },
-            digest: row.digest.map(|digest| parse("digest", &digest)).transpose()?,
+            digest: row
+                .digest
+                .map(|digest| parse("digest", &digest))
+                .transpose()?,
             actor: row.created_by,
             touched_at: Millis(row.touched_at),
         })
     }
 }
 
-async fn find(connection: Connection<'_>, id: UploadId) -> Result<Option<UploadRow>, MetadataError> {
+async fn find(
+    connection: Connection<'_>,
+    id: UploadId,
+) -> Result<Option<UploadRow>, MetadataError> {
     let row: Option<Row> = on!(connection, c => sqlx::query_as(
         "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
          digest, created_by, touched_at FROM uploads WHERE id = $1",
@@ -162,7 +170,10 @@ impl Metadata {
     pub async fn open_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock() {
             if fresh.len() >= FRESH_LIMIT
-                && let Some(oldest) = fresh.values().min_by_key(|upload| upload.touched_at).map(|upload| upload.id)
+                && let Some(oldest) = fresh
+                    .values()
+                    .min_by_key(|upload| upload.touched_at)
+                    .map(|upload| upload.id)
             {
                 fresh.remove(&oldest);
             }
@@ -176,7 +187,11 @@ impl Metadata {
 
     /// A session, whoever it belongs to.
     pub async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, MetadataError> {
-        if let Some(upload) = self.fresh_uploads.lock().and_then(|fresh| fresh.get(&id).cloned()) {
+        if let Some(upload) = self
+            .fresh_uploads
+            .lock()
+            .and_then(|fresh| fresh.get(&id).cloned())
+        {
             return Ok(Some(upload));
         }
         find(self.read().await?.connection(), id).await
@@ -187,7 +202,9 @@ impl Metadata {
         let fresh = self.fresh_uploads.lock().map_or(0, |fresh| {
             fresh
                 .values()
-                .filter(|upload| upload.state == UploadState::Open && upload.workspace_id == workspace_id)
+                .filter(|upload| {
+                    upload.state == UploadState::Open && upload.workspace_id == workspace_id
+                })
                 .count()
         });
         let mut reader = self.read().await?;
@@ -204,24 +221,41 @@ impl Metadata {
     #[must_use]
     pub fn take_fresh_upload(&self, id: UploadId) -> Option<TakenUpload> {
         let mut fresh = self.fresh_uploads.lock()?;
-        let open = fresh.get(&id).is_some_and(|upload| upload.state == UploadState::Open);
-        open.then(|| fresh.remove(&id)).flatten().map(|upload| TakenUpload { upload, fresh: true })
+        let open = fresh
+            .get(&id)
+            .is_some_and(|upload| upload.state == UploadState::Open);
+        open.then(|| fresh.remove(&id))
+            .flatten()
+            .map(|upload| TakenUpload {
+                upload,
+                fresh: true,
+            })
     }
 
     /// Takes a session to write to it: whoever wrote to it before writes no more. `None` when it is not open.
-    pub async fn take_upload(&self, id: UploadId, now: Millis) -> Result<Option<TakenUpload>, MetadataError> {
+    pub async fn take_upload(
+        &self,
+        id: UploadId,
+        now: Millis,
+    ) -> Result<Option<TakenUpload>, MetadataError> {
         if let Some(mut taken) = self.take_fresh_upload(id) {
             taken.upload.epoch += 1;
             taken.upload.touched_at = now;
             let mut change = self.begin().await?;
             change.insert_upload(&taken.upload).await?;
             change.commit().await?;
-            return Ok(Some(TakenUpload { fresh: false, ..taken }));
+            return Ok(Some(TakenUpload {
+                fresh: false,
+                ..taken
+            }));
         }
         let mut change = self.begin().await?;
         let taken = change.take_upload(id, now).await?;
         change.commit().await?;
-        Ok(taken.map(|upload| TakenUpload { upload, fresh: false }))
+        Ok(taken.map(|upload| TakenUpload {
+            upload,
+            fresh: false,
+        }))
     }
 
     /// Remembers a session that was completed without ever having a row, so that the same PUT is answered again.
@@ -290,7 +324,12 @@ impl Metadata {
     ) -> Result<Vec<UploadRow>, MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock() {
             fresh.retain(|_, upload| {
-                upload.touched_at >= if upload.state == UploadState::Done { done_since } else { idle_since }
+                upload.touched_at
+                    >= if upload.state == UploadState::Done {
+                        done_since
+                    } else {
+                        idle_since
+                    }
             });
         }
         let mut reader = self.read().await?;
@@ -319,7 +358,11 @@ impl Metadata {
     }
 
     /// Forgets a session that is over, unless somebody has used it since; dooms the object of one that was not done.
-    pub async fn expire_upload(&self, upload: &UploadRow, now: Millis) -> Result<bool, MetadataError> {
+    pub async fn expire_upload(
+        &self,
+        upload: &UploadRow,
+        now: Millis,
+    ) -> Result<bool, MetadataError> {
         let mut change = self.begin().await?;
         let gone = on!(change.connection(), c => sqlx::query(
             "DELETE FROM uploads WHERE id = $1 AND epoch = $2 AND touched_at = $3",
@@ -342,7 +385,8 @@ impl Metadata {
 impl Transaction {
     /// Writes a session's row, and the object's before its first byte.
     async fn insert_upload(&mut self, upload: &UploadRow) -> Result<(), MetadataError> {
-        self.record_object(upload.object_key, None, upload.touched_at).await?;
+        self.record_object(upload.object_key, None, upload.touched_at)
+            .await?;
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO uploads (id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, \
              hasher, backend, created_by, created_at, touched_at) \
@@ -366,7 +410,11 @@ impl Transaction {
         .map_err(MetadataError::from)
     }
 
-    async fn take_upload(&mut self, id: UploadId, now: Millis) -> Result<Option<UploadRow>, MetadataError> {
+    async fn take_upload(
+        &mut self,
+        id: UploadId,
+        now: Millis,
+    ) -> Result<Option<UploadRow>, MetadataError> {
         let row: Option<Row> = on!(self.connection(), c => sqlx::query_as(
             "UPDATE uploads SET epoch = epoch + 1, touched_at = $2 WHERE id = $1 AND state = 'open' \
              RETURNING id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, \
@@ -401,6 +449,10 @@ impl Transaction {
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?;
-        if finished == 1 { Ok(()) } else { Err(MetadataError::Conflict(sqlx::Error::RowNotFound)) }
+        if finished == 1 {
+            Ok(())
+        } else {
+            Err(MetadataError::Conflict(sqlx::Error::RowNotFound))
+        }
     }
 }

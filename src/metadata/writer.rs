@@ -33,7 +33,10 @@ struct Returned {
 }
 
 enum Outcome {
-    Keep { marks: Vec<Mark>, committed: oneshot::Sender<Result<(), MetadataError>> },
+    Keep {
+        marks: Vec<Mark>,
+        committed: oneshot::Sender<Result<(), MetadataError>>,
+    },
     Undo,
 }
 
@@ -55,14 +58,21 @@ impl Writer {
         let (queue, requests) = mpsc::channel(QUEUE_LENGTH);
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let task = tokio::spawn(run(connection, requests, stopping, memory));
-        Self { queue, stopped: Arc::new(tokio::sync::Mutex::new(Some(task))), stop }
+        Self {
+            queue,
+            stopped: Arc::new(tokio::sync::Mutex::new(Some(task))),
+            stop,
+        }
     }
 
     /// Waits for this request's turn to change the database.
     pub(super) async fn turn(&self) -> Result<Turn, MetadataError> {
         let (lend, turn) = oneshot::channel();
         let gone = || MetadataError::Unavailable(sqlx::Error::WorkerCrashed);
-        self.queue.send(Request { lend }).await.map_err(|_| gone())?;
+        self.queue
+            .send(Request { lend })
+            .await
+            .map_err(|_| gone())?;
         turn.await.map_err(|_| gone())
     }
 
@@ -89,22 +99,33 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    #[expect(clippy::expect_used, reason = "the connection leaves only in commit and drop, which consume the turn")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the connection leaves only in commit and drop, which consume the turn"
+    )]
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        self.connection.as_mut().expect("a turn holds its connection until it ends")
+        self.connection
+            .as_mut()
+            .expect("a turn holds its connection until it ends")
     }
 
     /// Gives the change to the batch and waits until the batch is on disk.
     pub(super) async fn commit(mut self, marks: Vec<Mark>) -> Result<(), MetadataError> {
         let (committed, outcome) = oneshot::channel();
         self.finish(Outcome::Keep { marks, committed });
-        outcome.await.unwrap_or(Err(MetadataError::Unavailable(sqlx::Error::WorkerCrashed)))
+        outcome
+            .await
+            .unwrap_or(Err(MetadataError::Unavailable(sqlx::Error::WorkerCrashed)))
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        if let (Some(connection), Some(give_back)) = (self.connection.take(), self.give_back.take()) {
+        if let (Some(connection), Some(give_back)) = (self.connection.take(), self.give_back.take())
+        {
             // The writer always waits for the connection; if it is gone, so is the database.
-            let _ = give_back.send(Returned { connection, outcome });
+            let _ = give_back.send(Returned {
+                connection,
+                outcome,
+            });
         }
     }
 }
@@ -183,7 +204,9 @@ async fn batch(
         memory.forget(&change.marks);
         let told = match &result {
             Ok(()) => Ok(()),
-            Err(error) => Err(MetadataError::Unavailable(sqlx::Error::Protocol(error.to_string()))),
+            Err(error) => Err(MetadataError::Unavailable(sqlx::Error::Protocol(
+                error.to_string(),
+            ))),
         };
         // A request that went away does not need the answer.
         let _ = change.committed.send(told);
@@ -200,10 +223,16 @@ async fn lend(
         return Some((connection, Err(error)));
     }
     let (give_back, returned) = oneshot::channel();
-    let turn = Turn { connection: Some(connection), give_back: Some(give_back) };
+    let turn = Turn {
+        connection: Some(connection),
+        give_back: Some(give_back),
+    };
     // A request that went away drops the turn here, which gives the connection back with "undo".
     drop(request.lend.send(turn));
-    let Returned { mut connection, outcome } = returned.await.ok()?;
+    let Returned {
+        mut connection,
+        outcome,
+    } = returned.await.ok()?;
     let statement = match &outcome {
         Outcome::Keep { .. } => "RELEASE request",
         Outcome::Undo => "ROLLBACK TO request; RELEASE request",
@@ -222,6 +251,12 @@ async fn lend(
     Some((connection, outcome))
 }
 
-async fn execute(connection: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(statement).execute(connection).await.map(|_| ())
+async fn execute(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(statement)
+        .execute(connection)
+        .await
+        .map(|_| ())
 }

@@ -28,7 +28,11 @@ impl FromStr for UploadId {
     fn from_str(text: &str) -> Result<Self, UploadIdError> {
         let id = Uuid::try_parse(text).map_err(|_| UploadIdError)?;
         // One spelling only: an id is compared and stored as text.
-        if id.to_string() == text { Ok(Self(id)) } else { Err(UploadIdError) }
+        if id.to_string() == text {
+            Ok(Self(id))
+        } else {
+            Err(UploadIdError)
+        }
     }
 }
 

@@ -30,15 +30,26 @@ impl Blob {
 
 impl Registry {
     /// A blob of this repository: by membership, not by knowledge of its digest.
-    pub async fn blob(&self, granted: &Granted<Pull>, digest: &Digest) -> Result<Blob, RegistryError> {
+    pub async fn blob(
+        &self,
+        granted: &Granted<Pull>,
+        digest: &Digest,
+    ) -> Result<Blob, RegistryError> {
         let repository = self.repository(granted.repository()).await?;
         let linked = self.metadata.linked_blob(repository.id, digest).await?;
         let linked = linked.ok_or(RegistryError::BlobUnknown(*digest))?;
-        Ok(Blob { digest: *digest, linked })
+        Ok(Blob {
+            digest: *digest,
+            linked,
+        })
     }
 
     /// The bytes of a blob.
-    pub async fn read_blob(&self, blob: &Blob, range: Range<u64>) -> Result<ObjectReader, RegistryError> {
+    pub async fn read_blob(
+        &self,
+        blob: &Blob,
+        range: Range<u64>,
+    ) -> Result<ObjectReader, RegistryError> {
         Ok(self.store.read(blob.linked.object_key, range).await?)
     }
 
@@ -48,7 +59,10 @@ impl Registry {
         target: &Granted<Push>,
         digest: &Digest,
     ) -> Result<Vec<RepositoryName>, RegistryError> {
-        Ok(self.metadata.repositories_with_blob(target.workspace_id(), digest, MOUNT_CANDIDATES).await?)
+        Ok(self
+            .metadata
+            .repositories_with_blob(target.workspace_id(), digest, MOUNT_CANDIDATES)
+            .await?)
     }
 
     /// Makes a blob of the source a member of the target. `false` when the source does not have it.
@@ -58,15 +72,16 @@ impl Registry {
         source: &Granted<Pull>,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let Some(from) = self.metadata.repository(source.repository()).await? else { return Ok(false) };
+        let Some(from) = self.metadata.repository(source.repository()).await? else {
+            return Ok(false);
+        };
         if self.metadata.linked_blob(from.id, digest).await?.is_none() {
             return Ok(false);
         }
-        let (this, target, source, digest) = (self.clone(), target.clone(), source.clone(), *digest);
-        to_the_end(async move {
-            with_retries!(this.mount_once(&target, &source, &digest).await)
-        })
-        .await
+        let (this, target, source, digest) =
+            (self.clone(), target.clone(), source.clone(), *digest);
+        to_the_end(async move { with_retries!(this.mount_once(&target, &source, &digest).await) })
+            .await
     }
 
     async fn mount_once(
@@ -80,8 +95,12 @@ impl Registry {
         target.confirm(&mut change, now).await?;
         source.confirm(&mut change, now).await?;
         // The source is looked at again inside the change: it may have been deleted since.
-        let Some(from) = change.repository(source.repository()).await? else { return Ok(false) };
-        let into = change.ensure_repository(target.workspace_id(), target.repository(), now).await?;
+        let Some(from) = change.repository(source.repository()).await? else {
+            return Ok(false);
+        };
+        let into = change
+            .ensure_repository(target.workspace_id(), target.repository(), now)
+            .await?;
         if !change.has_link(from.id, digest).await? {
             return Ok(false);
         }

@@ -29,59 +29,112 @@ impl Registry {
     }
 
     /// Deletes a blob's membership of this repository.
-    pub async fn delete_blob(&self, granted: &Granted<Delete>, digest: &Digest) -> Result<(), RegistryError> {
+    pub async fn delete_blob(
+        &self,
+        granted: &Granted<Delete>,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move { with_retries!(this.delete_blob_once(&granted, &digest).await) }).await
+        to_the_end(async move { with_retries!(this.delete_blob_once(&granted, &digest).await) })
+            .await
     }
 
-    async fn delete_tag_once(&self, granted: &Granted<Delete>, tag: &Tag) -> Result<(), RegistryError> {
+    async fn delete_tag_once(
+        &self,
+        granted: &Granted<Delete>,
+        tag: &Tag,
+    ) -> Result<(), RegistryError> {
         let (mut change, repository) = self.begin_deletion(granted).await?;
-        let deletion = self.open_deletion(&mut change, granted, DeletionKind::Tag, tag.as_str()).await?;
-        let tag_change =
-            TagChange { repository: repository.id, tag, actor: granted.actor(), now: self.clock.now() };
+        let deletion = self
+            .open_deletion(&mut change, granted, DeletionKind::Tag, tag.as_str())
+            .await?;
+        let tag_change = TagChange {
+            repository: repository.id,
+            tag,
+            actor: granted.actor(),
+            now: self.clock.now(),
+        };
         if !change.remove_tag(&tag_change, &deletion).await? {
             return Err(RegistryError::ManifestUnknown(Reference::Tag(tag.clone())));
         }
         Ok(change.commit().await?)
     }
 
-    async fn delete_manifest_once(&self, granted: &Granted<Delete>, digest: &Digest) -> Result<(), RegistryError> {
+    async fn delete_manifest_once(
+        &self,
+        granted: &Granted<Delete>,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
         let (mut change, repository) = self.begin_deletion(granted).await?;
         if change.manifest(repository.id, digest).await?.is_none() {
             return Err(RegistryError::ManifestUnknown(Reference::Digest(*digest)));
         }
-        let indexes = change.indexes_of(repository.id, digest, HOLDERS_NAMED).await?;
+        let indexes = change
+            .indexes_of(repository.id, digest, HOLDERS_NAMED)
+            .await?;
         if !indexes.is_empty() {
             return Err(RegistryError::InUse {
                 what: format!("manifest {digest}"),
-                holders: format!("it is a child of the index {}; delete that first", listed(&indexes)),
+                holders: format!(
+                    "it is a child of the index {}; delete that first",
+                    listed(&indexes)
+                ),
             });
         }
         let now = self.clock.now();
-        let deletion =
-            self.open_deletion(&mut change, granted, DeletionKind::Manifest, &digest.to_string()).await?;
-        change.remove_tags_of(repository.id, digest, granted.actor(), now, &deletion).await?;
-        change.remove_manifest(repository.id, digest, &deletion, now).await?;
+        let deletion = self
+            .open_deletion(
+                &mut change,
+                granted,
+                DeletionKind::Manifest,
+                &digest.to_string(),
+            )
+            .await?;
+        change
+            .remove_tags_of(repository.id, digest, granted.actor(), now, &deletion)
+            .await?;
+        change
+            .remove_manifest(repository.id, digest, &deletion, now)
+            .await?;
         Ok(change.commit().await?)
     }
 
-    async fn delete_blob_once(&self, granted: &Granted<Delete>, digest: &Digest) -> Result<(), RegistryError> {
+    async fn delete_blob_once(
+        &self,
+        granted: &Granted<Delete>,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
         let (mut change, repository) = self.begin_deletion(granted).await?;
-        let deletion = self.open_deletion(&mut change, granted, DeletionKind::Blob, &digest.to_string()).await?;
+        let deletion = self
+            .open_deletion(
+                &mut change,
+                granted,
+                DeletionKind::Blob,
+                &digest.to_string(),
+            )
+            .await?;
         if !change.remove_link(repository.id, digest, &deletion).await? {
             return Err(RegistryError::BlobUnknown(*digest));
         }
-        let manifests = change.manifests_needing_blob(repository.id, digest, HOLDERS_NAMED).await?;
+        let manifests = change
+            .manifests_needing_blob(repository.id, digest, HOLDERS_NAMED)
+            .await?;
         if !manifests.is_empty() {
             return Err(RegistryError::InUse {
                 what: format!("blob {digest}"),
-                holders: format!("the manifest {} needs it; delete that first", listed(&manifests)),
+                holders: format!(
+                    "the manifest {} needs it; delete that first",
+                    listed(&manifests)
+                ),
             });
         }
         Ok(change.commit().await?)
     }
 
-    async fn begin_deletion(&self, granted: &Granted<Delete>) -> Result<(Transaction, Repository), RegistryError> {
+    async fn begin_deletion(
+        &self,
+        granted: &Granted<Delete>,
+    ) -> Result<(Transaction, Repository), RegistryError> {
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, self.clock.now()).await?;
         let repository = change
@@ -115,5 +168,9 @@ impl Registry {
 }
 
 fn listed(digests: &[Digest]) -> String {
-    digests.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    digests
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

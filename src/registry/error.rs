@@ -50,10 +50,14 @@ pub enum RegistryError {
     #[error("upload {0} is not known in this repository: begin a new one with POST")]
     UploadUnknown(UploadId),
     /// Another request took the session.
-    #[error("another request has taken over this upload; GET the upload for the offset to continue from")]
+    #[error(
+        "another request has taken over this upload; GET the upload for the offset to continue from"
+    )]
     UploadSuperseded,
     /// The chunk does not begin where the last one ended.
-    #[error("the chunk begins at byte {start}, but the upload is at byte {offset}: send the chunk that begins there")]
+    #[error(
+        "the chunk begins at byte {start}, but the upload is at byte {offset}: send the chunk that begins there"
+    )]
     OutOfOrder {
         /// The session.
         id: UploadId,

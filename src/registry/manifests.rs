@@ -71,9 +71,17 @@ impl Registry {
         let unknown = || RegistryError::ManifestUnknown(reference.clone());
         let digest = match reference {
             Reference::Digest(digest) => *digest,
-            Reference::Tag(tag) => self.metadata.tag(repository.id, tag).await?.ok_or_else(unknown)?,
+            Reference::Tag(tag) => self
+                .metadata
+                .tag(repository.id, tag)
+                .await?
+                .ok_or_else(unknown)?,
         };
-        let row = self.metadata.manifest(repository.id, &digest).await?.ok_or_else(unknown)?;
+        let row = self
+            .metadata
+            .manifest(repository.id, &digest)
+            .await?
+            .ok_or_else(unknown)?;
         Ok(PulledManifest { row })
     }
 
@@ -101,7 +109,13 @@ impl Registry {
         let subject = manifest.subject().map(|subject| subject.digest);
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
         to_the_end(async move {
-            let push = PendingManifest { digest, reference, tags, manifest, precondition };
+            let push = PendingManifest {
+                digest,
+                reference,
+                tags,
+                manifest,
+                precondition,
+            };
             with_retries!(this.put_manifest_once(&granted, &push).await)
         })
         .await?;
@@ -116,7 +130,10 @@ impl Registry {
     ) -> Result<Digest, RegistryError> {
         let limit = self.limits.tag_parameters;
         if tags.len() > limit {
-            return Err(RegistryError::TooManyTags { given: tags.len(), limit });
+            return Err(RegistryError::TooManyTags {
+                given: tags.len(),
+                limit,
+            });
         }
         match reference {
             Reference::Tag(_) if !tags.is_empty() => Err(RegistryError::TagsWithoutDigest),
@@ -126,7 +143,10 @@ impl Registry {
                 if actual == *expected {
                     Ok(actual)
                 } else {
-                    Err(RegistryError::DigestMismatch { expected: *expected, actual })
+                    Err(RegistryError::DigestMismatch {
+                        expected: *expected,
+                        actual,
+                    })
                 }
             }
         }
@@ -140,11 +160,16 @@ impl Registry {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
-        let repository = change.ensure_repository(granted.workspace_id(), granted.repository(), now).await?;
+        let repository = change
+            .ensure_repository(granted.workspace_id(), granted.repository(), now)
+            .await?;
         change.lock_tags(repository.id, &push.tags).await?;
         let current = match &push.reference {
             Reference::Tag(tag) => change.tag(repository.id, tag).await?,
-            Reference::Digest(digest) => change.manifest(repository.id, digest).await?.map(|row| row.digest),
+            Reference::Digest(digest) => change
+                .manifest(repository.id, digest)
+                .await?
+                .map(|row| row.digest),
         };
         push.precondition.check(current)?;
         let needs = needs(&mut change, &repository, &push.manifest).await?;
@@ -165,7 +190,12 @@ impl Registry {
             })
             .await?;
         for tag in &push.tags {
-            let tag_change = TagChange { repository: repository.id, tag, actor: granted.actor(), now };
+            let tag_change = TagChange {
+                repository: repository.id,
+                tag,
+                actor: granted.actor(),
+                now,
+            };
             change.put_tag(&tag_change, &push.digest).await?;
         }
         change.become_image(&repository, now).await?;
@@ -208,19 +238,35 @@ async fn needs(
 ) -> Result<Needs, RegistryError> {
     match manifest.kind() {
         ManifestKind::Image => {
-            let named = manifest.config().into_iter().chain(manifest.layers()).map(|blob| blob.digest);
+            let named = manifest
+                .config()
+                .into_iter()
+                .chain(manifest.layers())
+                .map(|blob| blob.digest);
             let named: BTreeSet<Digest> = named.collect();
             let members = change.need_links(repository.id, &named).await?;
-            let missing: BTreeSet<Digest> =
-                manifest.required_blobs().map(|blob| blob.digest).filter(|digest| !members.contains(digest)).collect();
+            let missing: BTreeSet<Digest> = manifest
+                .required_blobs()
+                .map(|blob| blob.digest)
+                .filter(|digest| !members.contains(digest))
+                .collect();
             if missing.is_empty() {
-                Ok(Needs { blobs: members, children: BTreeSet::new() })
+                Ok(Needs {
+                    blobs: members,
+                    children: BTreeSet::new(),
+                })
             } else {
-                Err(RegistryError::ManifestBlobUnknown(missing.into_iter().collect()))
+                Err(RegistryError::ManifestBlobUnknown(
+                    missing.into_iter().collect(),
+                ))
             }
         }
         ManifestKind::Index => {
-            let named: BTreeSet<Digest> = manifest.children().iter().map(|child| child.digest).collect();
+            let named: BTreeSet<Digest> = manifest
+                .children()
+                .iter()
+                .map(|child| child.digest)
+                .collect();
             let present = change.present_manifests(repository.id, &named).await?;
             let absent: BTreeSet<Digest> = named.difference(&present).copied().collect();
             let blobs = change.need_links(repository.id, &absent).await?;

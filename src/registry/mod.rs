@@ -56,12 +56,20 @@ impl Registry {
     /// Puts the use-cases on top of a database and a store.
     #[must_use]
     pub fn new(metadata: Metadata, store: Store, clock: Clock, limits: RegistryLimits) -> Self {
-        Self { metadata, store, clock, limits: Arc::new(limits) }
+        Self {
+            metadata,
+            store,
+            clock,
+            limits: Arc::new(limits),
+        }
     }
 
     /// The repository, or the error that says that there is none.
     async fn repository(&self, name: &RepositoryName) -> Result<Repository, RegistryError> {
-        self.metadata.repository(name).await?.ok_or_else(|| RegistryError::NameUnknown(name.clone()))
+        self.metadata
+            .repository(name)
+            .await?
+            .ok_or_else(|| RegistryError::NameUnknown(name.clone()))
     }
 }
 
@@ -103,7 +111,9 @@ fn judge<T>(result: Result<T, RegistryError>, attempts_left: u32) -> Verdict<T> 
             if attempts_left > 0 {
                 Verdict::Again
             } else {
-                Verdict::Done(Err(RegistryError::Metadata(MetadataError::Unavailable(cause))))
+                Verdict::Done(Err(RegistryError::Metadata(MetadataError::Unavailable(
+                    cause,
+                ))))
             }
         }
         done => Verdict::Done(done),

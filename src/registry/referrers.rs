@@ -33,9 +33,25 @@ impl Registry {
             return Ok(Referrers::default());
         };
         let last = last.map(ToString::to_string).unwrap_or_default();
-        let (rows, more) =
-            self.metadata.referrers(repository.id, subject, artifact_type, &last, PAGE, PAGE_BYTES).await?;
-        let next = if more { rows.last().map(|row| row.digest) } else { None };
-        Ok(Referrers { descriptors: rows.into_iter().map(|row| row.descriptor).collect(), next })
+        let (rows, more) = self
+            .metadata
+            .referrers(
+                repository.id,
+                subject,
+                artifact_type,
+                &last,
+                PAGE,
+                PAGE_BYTES,
+            )
+            .await?;
+        let next = if more {
+            rows.last().map(|row| row.digest)
+        } else {
+            None
+        };
+        Ok(Referrers {
+            descriptors: rows.into_iter().map(|row| row.descriptor).collect(),
+            next,
+        })
     }
 }

@@ -44,7 +44,10 @@ impl Registry {
         if !repository.is_image {
             return Err(RegistryError::NameUnknown(granted.repository().clone()));
         }
-        let tags = self.metadata.tags(repository.id, last.unwrap_or(""), limit + 1).await?;
+        let tags = self
+            .metadata
+            .tags(repository.id, last.unwrap_or(""), limit + 1)
+            .await?;
         Ok(Listing::cut(tags, limit))
     }
 
@@ -55,11 +58,17 @@ impl Registry {
         last: Option<&str>,
         limit: u32,
     ) -> Result<CatalogPage, RegistryError> {
-        let names = self.metadata.image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1).await?;
+        let names = self
+            .metadata
+            .image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1)
+            .await?;
         let mut page = Listing::cut(names, limit);
         let next = page.more.then(|| page.items.last().cloned()).flatten();
         // A narrowed key sees less than a page may hold; the next page begins where this one was cut all the same.
         page.items.retain(|name| granted.shows(name));
-        Ok(CatalogPage { names: page.items, next })
+        Ok(CatalogPage {
+            names: page.items,
+            next,
+        })
     }
 }

@@ -43,7 +43,10 @@ impl<B> Chunk<B> {
     fn check(&self) -> Result<(), RegistryError> {
         match (&self.range, self.length) {
             (Some(range), Some(length)) if range.len() != length => {
-                Err(RegistryError::SizeMismatch { announced: range.len(), received: length })
+                Err(RegistryError::SizeMismatch {
+                    announced: range.len(),
+                    received: length,
+                })
             }
             _ => Ok(()),
         }
@@ -84,7 +87,11 @@ impl Registry {
     }
 
     /// How many bytes of a session have arrived.
-    pub async fn upload_offset(&self, granted: &Granted<Push>, id: UploadId) -> Result<u64, RegistryError> {
+    pub async fn upload_offset(
+        &self,
+        granted: &Granted<Push>,
+        id: UploadId,
+    ) -> Result<u64, RegistryError> {
         let upload = self.find_upload(granted, id).await?;
         match upload.state {
             UploadState::Open | UploadState::Completing => Ok(upload.progress.offset),
@@ -93,9 +100,15 @@ impl Registry {
     }
 
     /// Ends a session and gives up its bytes.
-    pub async fn cancel_upload(&self, granted: &Granted<Push>, id: UploadId) -> Result<(), RegistryError> {
+    pub async fn cancel_upload(
+        &self,
+        granted: &Granted<Push>,
+        id: UploadId,
+    ) -> Result<(), RegistryError> {
         let upload = self.find_upload(granted, id).await?;
-        if upload.state == UploadState::Done || !self.metadata.close_upload(id, self.clock.now()).await? {
+        if upload.state == UploadState::Done
+            || !self.metadata.close_upload(id, self.clock.now()).await?
+        {
             return Err(RegistryError::UploadUnknown(id));
         }
         Ok(self.store.discard_staging(upload.object_key).await?)
@@ -115,7 +128,11 @@ impl Registry {
         to_the_end(async move { this.append_taken(id, chunk).await }).await
     }
 
-    async fn append_taken<B: Body>(&self, id: UploadId, mut chunk: Chunk<B>) -> Result<u64, RegistryError> {
+    async fn append_taken<B: Body>(
+        &self,
+        id: UploadId,
+        mut chunk: Chunk<B>,
+    ) -> Result<u64, RegistryError> {
         let taken = self.metadata.take_upload(id, self.clock.now()).await?;
         let TakenUpload { upload, .. } = taken.ok_or(RegistryError::UploadUnknown(id))?;
         self.check_open(&upload, &chunk)?;
@@ -125,7 +142,11 @@ impl Registry {
             return Err(RegistryError::UploadSuperseded);
         }
         let progress = writer.pause().await?;
-        if !self.metadata.save_upload(id, upload.epoch, &progress, self.clock.now()).await? {
+        if !self
+            .metadata
+            .save_upload(id, upload.epoch, &progress, self.clock.now())
+            .await?
+        {
             return Err(RegistryError::UploadSuperseded);
         }
         received.map(|()| progress.offset)
@@ -171,7 +192,10 @@ impl Registry {
         let upload = self.new_upload(granted, digest.algorithm());
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
         to_the_end(async move {
-            let taken = TakenUpload { upload, fresh: true };
+            let taken = TakenUpload {
+                upload,
+                fresh: true,
+            };
             this.complete_taken(&granted, taken, &digest, chunk).await
         })
         .await
@@ -193,7 +217,13 @@ impl Registry {
         }
         if taken.fresh {
             let mut change = self.metadata.begin().await?;
-            change.record_object(taken.upload.object_key, Some(now.plus(OBJECT_WRITING_MS)), now).await?;
+            change
+                .record_object(
+                    taken.upload.object_key,
+                    Some(now.plus(OBJECT_WRITING_MS)),
+                    now,
+                )
+                .await?;
             change.commit().await?;
         }
         let mut writer = self.writer(&taken.upload).await?;
@@ -210,11 +240,16 @@ impl Registry {
                 return Err(error);
             }
         }
-        let blob = NewBlob { digest: *digest, object_key: staged.key(), size_bytes: staged.size_bytes() };
+        let blob = NewBlob {
+            digest: *digest,
+            object_key: staged.key(),
+            size_bytes: staged.size_bytes(),
+        };
         staged.publish().await?;
         with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
         if taken.fresh {
-            self.metadata.finish_fresh_upload(taken.upload, *digest, self.clock.now());
+            self.metadata
+                .finish_fresh_upload(taken.upload, *digest, self.clock.now());
         }
         Ok(Completion::Stored)
     }
@@ -230,18 +265,24 @@ impl Registry {
         let damaged = self.damaged_object(&blob.digest).await?;
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
-        let repository = change.ensure_repository(granted.workspace_id(), granted.repository(), now).await?;
+        let repository = change
+            .ensure_repository(granted.workspace_id(), granted.repository(), now)
+            .await?;
         change.store_blob(blob, damaged, now, now).await?;
         change.link(repository.id, &blob.digest, now).await?;
         if !taken.fresh {
-            change.finish_upload(taken.upload.id, taken.upload.epoch, &blob.digest, now).await?;
+            change
+                .finish_upload(taken.upload.id, taken.upload.epoch, &blob.digest, now)
+                .await?;
         }
         Ok(change.commit().await?)
     }
 
     /// The object that holds a digest now, if its bytes are missing or short: the new push replaces it.
     async fn damaged_object(&self, digest: &Digest) -> Result<Option<ObjectKey>, RegistryError> {
-        let Some(stored) = self.metadata.stored_blob(digest).await? else { return Ok(None) };
+        let Some(stored) = self.metadata.stored_blob(digest).await? else {
+            return Ok(None);
+        };
         let size = self.store.size(stored.object_key).await?;
         Ok((size != Some(stored.size_bytes)).then_some(stored.object_key))
     }
@@ -259,18 +300,35 @@ impl Registry {
                 wanted: digest.algorithm(),
             });
         };
-        if actual == *digest { Ok(()) } else { Err(RegistryError::DigestMismatch { expected: *digest, actual }) }
+        if actual == *digest {
+            Ok(())
+        } else {
+            Err(RegistryError::DigestMismatch {
+                expected: *digest,
+                actual,
+            })
+        }
     }
 
     /// Leaves a session whose last request broke so that the next try works.
-    async fn leave(&self, taken: TakenUpload, writer: Writer, error: &RegistryError) -> Result<(), RegistryError> {
+    async fn leave(
+        &self,
+        taken: TakenUpload,
+        writer: Writer,
+        error: &RegistryError,
+    ) -> Result<(), RegistryError> {
         if matches!(error, RegistryError::UploadSuperseded) {
             return Ok(());
         }
         if !taken.fresh {
             let progress = writer.pause().await?;
             self.metadata
-                .save_upload(taken.upload.id, taken.upload.epoch, &progress, self.clock.now())
+                .save_upload(
+                    taken.upload.id,
+                    taken.upload.epoch,
+                    &progress,
+                    self.clock.now(),
+                )
                 .await?;
             return Ok(());
         }
@@ -302,9 +360,12 @@ impl Registry {
     async fn writer(&self, upload: &UploadRow) -> Result<Writer, RegistryError> {
         match self.store.writer(upload.object_key, &upload.progress).await {
             Ok(writer) => Ok(writer),
-            Err(StoreError::StagingLost { .. }) => {
-                // What the row promises is not on disk any more: the client has to begin again.
-                self.metadata.close_upload(upload.id, self.clock.now()).await?;
+            Err(StoreError::StagingLost { .. } | StoreError::AlreadyPublished { .. }) => {
+                // What the row promises is not in the staging any more, be it lost or, by a crash before the rows
+                // were committed, published already: the client has to begin again.
+                self.metadata
+                    .close_upload(upload.id, self.clock.now())
+                    .await?;
                 Err(RegistryError::UploadUnknown(upload.id))
             }
             Err(StoreError::Superseded { .. }) => Err(RegistryError::UploadSuperseded),
@@ -312,7 +373,11 @@ impl Registry {
         }
     }
 
-    fn new_upload(&self, granted: &Granted<Push>, algorithm: berth_storage::DigestAlgorithm) -> UploadRow {
+    fn new_upload(
+        &self,
+        granted: &Granted<Push>,
+        algorithm: berth_storage::DigestAlgorithm,
+    ) -> UploadRow {
         UploadRow {
             id: UploadId::random(),
             workspace_id: granted.workspace_id().to_owned(),
@@ -329,12 +394,17 @@ impl Registry {
     }
 
     /// A session belongs to its repository and workspace: elsewhere its id is unknown.
-    async fn find_upload(&self, granted: &Granted<Push>, id: UploadId) -> Result<UploadRow, RegistryError> {
+    async fn find_upload(
+        &self,
+        granted: &Granted<Push>,
+        id: UploadId,
+    ) -> Result<UploadRow, RegistryError> {
         self.metadata
             .upload(id)
             .await?
             .filter(|upload| {
-                upload.repository == *granted.repository() && upload.workspace_id == granted.workspace_id()
+                upload.repository == *granted.repository()
+                    && upload.workspace_id == granted.workspace_id()
             })
             .ok_or(RegistryError::UploadUnknown(id))
     }
@@ -344,19 +414,29 @@ impl Registry {
             return Err(RegistryError::UploadUnknown(upload.id));
         }
         match &chunk.range {
-            Some(range) if range.start() != upload.progress.offset => Err(RegistryError::OutOfOrder {
-                id: upload.id,
-                start: range.start(),
-                offset: upload.progress.offset,
-            }),
+            Some(range) if range.start() != upload.progress.offset => {
+                Err(RegistryError::OutOfOrder {
+                    id: upload.id,
+                    start: range.start(),
+                    offset: upload.progress.offset,
+                })
+            }
             _ => Ok(()),
         }
     }
 
     /// Ends sessions that nobody uses. Returns how many.
-    pub async fn expire_uploads(&self, idle_ms: i64, done_ms: i64, limit: u32) -> Result<usize, RegistryError> {
+    pub async fn expire_uploads(
+        &self,
+        idle_ms: i64,
+        done_ms: i64,
+        limit: u32,
+    ) -> Result<usize, RegistryError> {
         let now: Millis = self.clock.now();
-        let uploads = self.metadata.idle_uploads(now.plus(-idle_ms), now.plus(-done_ms), limit).await?;
+        let uploads = self
+            .metadata
+            .idle_uploads(now.plus(-idle_ms), now.plus(-done_ms), limit)
+            .await?;
         let mut expired = 0;
         for upload in uploads {
             if self.metadata.expire_upload(&upload, now).await? {
@@ -388,7 +468,10 @@ async fn receive<B: Body>(writer: &mut Writer, chunk: &mut Chunk<B>) -> Result<(
         };
         received += bytes.len() as u64;
         if let Some(announced) = announced.filter(|announced| received > *announced) {
-            return Err(RegistryError::SizeMismatch { announced, received });
+            return Err(RegistryError::SizeMismatch {
+                announced,
+                received,
+            });
         }
         match writer.write(bytes).await {
             Ok(()) => {}
@@ -397,7 +480,10 @@ async fn receive<B: Body>(writer: &mut Writer, chunk: &mut Chunk<B>) -> Result<(
         }
     }
     match announced {
-        Some(announced) if announced != received => Err(RegistryError::SizeMismatch { announced, received }),
+        Some(announced) if announced != received => Err(RegistryError::SizeMismatch {
+            announced,
+            received,
+        }),
         _ => Ok(()),
     }
 }

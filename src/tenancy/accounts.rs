@@ -89,11 +89,7 @@ impl Tenancy {
         name: &str,
     ) -> Result<AccountView, RequestError> {
         require(principal, Right::Operate)?;
-        let account = self
-            .metadata
-            .account(name)
-            .await?
-            .filter(|account| !account.name.starts_with('~'));
+        let account = self.metadata.account(name).await?;
         account
             .as_ref()
             .map(AccountView::from)
@@ -108,13 +104,10 @@ impl Tenancy {
     ) -> Result<(), RequestError> {
         require(principal, Right::Operate)?;
         let mut change = self.metadata.begin().await?;
-        let account = change
-            .account(name)
-            .await?
-            .filter(|account| !account.name.starts_with('~'));
+        let account = change.account(name).await?;
         let account = account.ok_or_else(|| unknown("account", name))?;
         // The row is taken first, so that a workspace that is being made for it either counts or fails.
-        change.delete_account(&account.id).await?;
+        change.delete_account(&account.id, self.clock.now()).await?;
         let workspaces = change.count_workspaces(&account.id).await?;
         if workspaces > 0 {
             return Err(RequestError::Conflict(format!(

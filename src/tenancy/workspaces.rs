@@ -139,10 +139,7 @@ impl Tenancy {
         require(principal, Right::Operate)?;
         check(request)?;
         let mut change = self.metadata.begin().await?;
-        let account = change
-            .account(&request.account)
-            .await?
-            .filter(|account| !account.name.starts_with('~'));
+        let account = change.account(&request.account).await?;
         let account = account.ok_or_else(|| {
             RequestError::BadRequest(format!(
                 "account: there is no account \"{}\"",

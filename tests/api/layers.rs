@@ -26,16 +26,37 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("auth", &["clock", "config", "oci", "metadata"]),
     ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
     ("registry", &["clock", "config", "oci", "metadata", "auth"]),
-    ("collect", &["clock", "config", "oci", "metadata", "registry"]),
+    (
+        "collect",
+        &["clock", "config", "oci", "metadata", "registry"],
+    ),
     (
         "http",
-        &["clock", "config", "oci", "metadata", "auth", "tenancy", "registry", "collect", "telemetry"],
+        &[
+            "clock",
+            "config",
+            "oci",
+            "metadata",
+            "auth",
+            "tenancy",
+            "registry",
+            "collect",
+            "telemetry",
+        ],
     ),
     ("server", &["http", "telemetry"]),
     (
         "app",
         &[
-            "clock", "config", "metadata", "auth", "tenancy", "registry", "collect", "http", "server",
+            "clock",
+            "config",
+            "metadata",
+            "auth",
+            "tenancy",
+            "registry",
+            "collect",
+            "http",
+            "server",
             "telemetry",
         ],
     ),
@@ -59,13 +80,24 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
 fn sources(folder: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
     rust_files(&root().join(folder), &mut files);
-    let relative = |path: &Path| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-    files.iter().map(|path| (relative(path), fs::read_to_string(path).unwrap())).collect()
+    let relative = |path: &Path| {
+        path.strip_prefix(root())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    files
+        .iter()
+        .map(|path| (relative(path), fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 /// The code of a file, without its comments: they may speak of anything.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+    text.lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"))
 }
 
 /// The first segment of each path that begins with `start` in this line, such as `auth` of `crate::auth::Granted`.
@@ -81,7 +113,8 @@ fn heads<'a>(line: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
 fn names_library(line: &str, library: &str) -> bool {
     let path = format!("{library}::");
     line.match_indices(&path).any(|(place, _)| {
-        !line[..place].ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
+        !line[..place]
+            .ends_with(|before: char| before.is_alphanumeric() || before == '_' || before == ':')
     })
 }
 
@@ -91,7 +124,10 @@ fn strays(files: &[(String, String)]) -> BTreeSet<String> {
         for (library, places) in LIBRARIES {
             let at_home = places.iter().any(|place| file.starts_with(place));
             if !at_home && code(text).any(|line| names_library(line, library)) {
-                strays.insert(format!("{file} names {library}, which belongs to {}", places.join(", ")));
+                strays.insert(format!(
+                    "{file} names {library}, which belongs to {}",
+                    places.join(", ")
+                ));
             }
         }
     }
@@ -133,7 +169,10 @@ fn every_module_has_its_place_in_the_plan() {
     let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
     let planned: BTreeSet<&str> = MODULES.iter().map(|(name, _)| *name).collect();
     let declared: BTreeSet<&str> = code(&library)
-        .filter_map(|line| line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod ")))
+        .filter_map(|line| {
+            line.strip_prefix("pub mod ")
+                .or_else(|| line.strip_prefix("mod "))
+        })
         .map(|name| name.trim_end_matches(';'))
         .collect();
     assert_eq!(declared, planned);
@@ -141,19 +180,34 @@ fn every_module_has_its_place_in_the_plan() {
 
 #[test]
 fn a_library_out_of_its_place_is_found() {
-    let file = (String::from("src/registry/blobs.rs"), String::from("use axum::body::Body;\n"));
+    let file = (
+        String::from("src/registry/blobs.rs"),
+        String::from("use axum::body::Body;\n"),
+    );
     assert_eq!(strays(&[file]).len(), 1);
-    let file = (String::from("src/registry/blobs.rs"), String::from("let b = sqlx::query(\"\");\n"));
+    let file = (
+        String::from("src/registry/blobs.rs"),
+        String::from("let b = sqlx::query(\"\");\n"),
+    );
     assert_eq!(strays(&[file]).len(), 1);
-    let file = (String::from("src/registry/blobs.rs"), String::from("// axum::body is elsewhere\n"));
+    let file = (
+        String::from("src/registry/blobs.rs"),
+        String::from("// axum::body is elsewhere\n"),
+    );
     assert_eq!(strays(&[file]).len(), 0);
 }
 
 #[test]
 fn a_use_that_points_back_up_is_found() {
-    let file = (String::from("src/metadata/tags.rs"), String::from("use crate::auth::Granted;\n"));
+    let file = (
+        String::from("src/metadata/tags.rs"),
+        String::from("use crate::auth::Granted;\n"),
+    );
     assert_eq!(climbers(&[file]).len(), 1);
-    let file = (String::from("src/auth/keys.rs"), String::from("use crate::metadata::Metadata;\n"));
+    let file = (
+        String::from("src/auth/keys.rs"),
+        String::from("use crate::metadata::Metadata;\n"),
+    );
     assert_eq!(climbers(&[file]).len(), 0);
 }
 

@@ -46,12 +46,20 @@ impl Answer {
 impl Api {
     pub(crate) fn new(url: &str, key: &str) -> Self {
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { client, base: format!("{url}/api/v1"), key: key.to_owned(), workspace: None }
+        Self {
+            client,
+            base: format!("{url}/api/v1"),
+            key: key.to_owned(),
+            workspace: None,
+        }
     }
 
     /// The same key, in this workspace.
     pub(crate) fn in_workspace(&self, name: &str) -> Self {
-        Self { workspace: Some(name.to_owned()), ..self.clone() }
+        Self {
+            workspace: Some(name.to_owned()),
+            ..self.clone()
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -71,17 +79,30 @@ impl Api {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<String>) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        let mut request = self
+            .client
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key);
         if let Some(workspace) = &self.workspace {
             request = request.header("x-workspace", workspace);
         }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+            request = request
+                .header("content-type", "application/json")
+                .body(body);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
-        Answer { status, headers, body }
+        let body = if text.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_str(&text).unwrap()
+        };
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 }

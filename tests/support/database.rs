@@ -15,12 +15,18 @@ pub(crate) enum TestDatabase {
 /// A database of one test's own.
 pub(crate) enum Location {
     Sqlite,
-    Postgres { url: String, server: String, name: String },
+    Postgres {
+        url: String,
+        server: String,
+        name: String,
+    },
 }
 
 /// The server that tests may make databases on. `make test` and CI always set it.
 pub(crate) fn postgres_server() -> Option<String> {
-    env::var("BERTH_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty())
+    env::var("BERTH_TEST_POSTGRES_URL")
+        .ok()
+        .filter(|url| !url.is_empty())
 }
 
 impl TestDatabase {
@@ -42,13 +48,23 @@ impl TestDatabase {
         match self {
             Self::Sqlite => Location::Sqlite,
             Self::Postgres => {
-                let server = postgres_server().expect("BERTH_TEST_POSTGRES_URL says where PostgreSQL is");
+                let server =
+                    postgres_server().expect("BERTH_TEST_POSTGRES_URL says where PostgreSQL is");
                 let name = format!("berth_test_{}", uuid::Uuid::new_v4().simple());
-                let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
+                let mut connection = PgConnection::connect(&server)
+                    .await
+                    .expect("PostgreSQL answers");
                 let statement = format!("CREATE DATABASE {name}");
-                connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await.unwrap();
+                connection
+                    .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)))
+                    .await
+                    .unwrap();
                 let (base, _) = server.rsplit_once('/').expect("the URL names a database");
-                Location::Postgres { url: format!("{base}/{name}"), server, name }
+                Location::Postgres {
+                    url: format!("{base}/{name}"),
+                    server,
+                    name,
+                }
             }
         }
     }
@@ -59,22 +75,32 @@ impl Location {
         if let Self::Postgres { url, .. } = self {
             config.database.url = Some(url.parse().unwrap());
             config.database.max_connections = 6;
-            config.auth.key_wrapping_secret = Some(Secret::new(String::from("a secret of thirty-two bytes....")));
+            config.auth.key_wrapping_secret = Some(Secret::new(String::from(
+                "a secret of thirty-two bytes....",
+            )));
         }
     }
 }
 
 impl Drop for Location {
     fn drop(&mut self) {
-        let Self::Postgres { server, name, .. } = self else { return };
+        let Self::Postgres { server, name, .. } = self else {
+            return;
+        };
         let (server, name) = (server.clone(), name.clone());
         // A thread with a runtime of its own: this may run inside another runtime, or after it.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let mut connection = PgConnection::connect(&server).await.unwrap();
                 let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-                connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement))).await.unwrap();
+                connection
+                    .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(statement)))
+                    .await
+                    .unwrap();
             });
         });
         let _ = dropping.join();

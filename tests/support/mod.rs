@@ -1,7 +1,14 @@
 //! A whole registry for a test: bound to port 0, on a database of its own, with a clock that the test moves.
 
-#![expect(dead_code, reason = "each test binary uses its own part of what stands here")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot set itself up has failed")]
+#![expect(
+    dead_code,
+    reason = "each test binary uses its own part of what stands here"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot set itself up has failed"
+)]
 
 pub(crate) mod calls;
 pub(crate) mod database;
@@ -49,7 +56,10 @@ impl TestRegistry {
     }
 
     /// With a configuration that differs from the defaults.
-    pub(crate) async fn start_with(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(
+        database: TestDatabase,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let location = Arc::new(database.make().await);
         let mut config = Config::default();
@@ -62,20 +72,45 @@ impl TestRegistry {
         location.configure(&mut config);
         change(&mut config);
         let clock = Clock::manual(START);
-        let running = app::start(&config, clock.clone()).await.expect("the registry starts");
-        Self { running, clock, database: location, directory, config }
+        let running = app::start(&config, clock.clone())
+            .await
+            .expect("the registry starts");
+        Self {
+            running,
+            clock,
+            database: location,
+            directory,
+            config,
+        }
     }
 
     /// Stops it in order and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
-        let Self { running, clock, database, directory, config } = self;
+        let Self {
+            running,
+            clock,
+            database,
+            directory,
+            config,
+        } = self;
         running.stop().await;
-        let running = app::start(&config, clock.clone()).await.expect("the registry starts again");
-        Self { running, clock, database, directory, config }
+        let running = app::start(&config, clock.clone())
+            .await
+            .expect("the registry starts again");
+        Self {
+            running,
+            clock,
+            database,
+            directory,
+            config,
+        }
     }
 
     pub(crate) fn url(&self, door: Door) -> String {
-        format!("http://{}", self.running.address(door).expect("the door is open"))
+        format!(
+            "http://{}",
+            self.running.address(door).expect("the door is open")
+        )
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {
@@ -83,7 +118,10 @@ impl TestRegistry {
     }
 
     fn secret(&self, file: &str) -> String {
-        std::fs::read_to_string(self.data_dir().join(file)).unwrap().trim().to_owned()
+        std::fs::read_to_string(self.data_dir().join(file))
+            .unwrap()
+            .trim()
+            .to_owned()
     }
 
     pub(crate) fn operator_key(&self) -> String {
@@ -107,23 +145,42 @@ impl TestRegistry {
     pub(crate) async fn team(&self, name: &str) -> Team {
         let operator = self.operator();
         let workspace = operator
-            .post("/workspaces", &json!({"name": name, "account": "main", "teamKey": format!("{name}key")}))
+            .post(
+                "/workspaces",
+                &json!({"name": name, "account": "main", "teamKey": format!("{name}key")}),
+            )
             .await
             .expect(201);
         let admin_key = self.key_of(name, "admin").await;
-        let prefix = workspace["repositoryPrefix"].as_str().unwrap().trim_end_matches('/').to_owned();
-        Team { workspace: name.to_owned(), prefix, admin_key }
+        let prefix = workspace["repositoryPrefix"]
+            .as_str()
+            .unwrap()
+            .trim_end_matches('/')
+            .to_owned();
+        Team {
+            workspace: name.to_owned(),
+            prefix,
+            admin_key,
+        }
     }
 
     /// A new key of a role in a workspace.
     pub(crate) async fn key_of(&self, workspace: &str, role: &str) -> String {
-        self.key_with(workspace, &json!({"name": format!("a {role}"), "role": role})).await.0
+        self.key_with(
+            workspace,
+            &json!({"name": format!("a {role}"), "role": role}),
+        )
+        .await
+        .0
     }
 
     /// A new key and its id.
     pub(crate) async fn key_with(&self, workspace: &str, body: &Value) -> (String, String) {
         let path = format!("/workspaces/{workspace}/api-keys");
         let key = self.operator().post(&path, body).await.expect(201);
-        (key["key"].as_str().unwrap().to_owned(), key["id"].as_str().unwrap().to_owned())
+        (
+            key["key"].as_str().unwrap().to_owned(),
+            key["id"].as_str().unwrap().to_owned(),
+        )
     }
 }

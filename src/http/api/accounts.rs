@@ -17,13 +17,23 @@ pub(super) async fn create(
     key: Key,
     Json(request): Json<CreateAccount>,
 ) -> Result<Response, ApiError> {
-    let account = http.tenancy.create_account(&key.principal, &request).await?;
+    let account = http
+        .tenancy
+        .create_account(&key.principal, &request)
+        .await?;
     Ok(answer(StatusCode::CREATED, &account))
 }
 
-pub(super) async fn list(State(http): State<Shared>, key: Key, query: ListQuery) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(http): State<Shared>,
+    key: Key,
+    query: ListQuery,
+) -> Result<Response, ApiError> {
     let after = query.after(LIST)?;
-    let page = http.tenancy.accounts(&key.principal, after.as_deref(), query.limit()).await?;
+    let page = http
+        .tenancy
+        .accounts(&key.principal, after.as_deref(), query.limit())
+        .await?;
     Ok(listed(LIST, &page))
 }
 
@@ -32,7 +42,10 @@ pub(super) async fn show(
     key: Key,
     PathName(name): PathName,
 ) -> Result<Response, ApiError> {
-    Ok(answer(StatusCode::OK, &http.tenancy.account(&key.principal, &name).await?))
+    Ok(answer(
+        StatusCode::OK,
+        &http.tenancy.account(&key.principal, &name).await?,
+    ))
 }
 
 pub(super) async fn delete(

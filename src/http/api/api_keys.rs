@@ -18,7 +18,10 @@ pub(super) async fn create(
     PathName(workspace): PathName,
     Json(request): Json<CreateApiKey>,
 ) -> Result<Response, ApiError> {
-    let created = http.tenancy.create_api_key(&key.principal, &workspace, &request).await?;
+    let created = http
+        .tenancy
+        .create_api_key(&key.principal, &workspace, &request)
+        .await?;
     Ok(answer(StatusCode::CREATED, &created))
 }
 
@@ -29,7 +32,10 @@ pub(super) async fn list(
     query: ListQuery,
 ) -> Result<Response, ApiError> {
     let after = query.after(LIST)?;
-    let page = http.tenancy.api_keys(&key.principal, &workspace, after.as_deref(), query.limit()).await?;
+    let page = http
+        .tenancy
+        .api_keys(&key.principal, &workspace, after.as_deref(), query.limit())
+        .await?;
     Ok(listed(LIST, &page))
 }
 
@@ -39,6 +45,8 @@ pub(super) async fn delete(
     PathName(workspace): PathName,
     PathId(id): PathId,
 ) -> Result<Response, ApiError> {
-    http.tenancy.delete_api_key(&key.principal, &workspace, &id).await?;
+    http.tenancy
+        .delete_api_key(&key.principal, &workspace, &id)
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

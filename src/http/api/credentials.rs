@@ -18,12 +18,26 @@ impl FromRequestParts<Shared> for Hosts {
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
         let asked = Http::asked_host(parts);
-        let push = http.options.public_url.as_ref().map(|url| url.authority().to_owned());
+        let push = http
+            .options
+            .public_url
+            .as_ref()
+            .map(|url| url.authority().to_owned());
         let push = push.or_else(|| asked.clone()).ok_or_else(|| {
-            ApiError::bad_request("the request has no Host header with a host name and an optional port")
+            ApiError::bad_request(
+                "the request has no Host header with a host name and an optional port",
+            )
         })?;
-        let pull = http.options.pull_url.as_ref().map(|url| url.authority().to_owned());
-        Ok(Self(RegistryHosts { push, pull, aliases: asked.into_iter().collect() }))
+        let pull = http
+            .options
+            .pull_url
+            .as_ref()
+            .map(|url| url.authority().to_owned());
+        Ok(Self(RegistryHosts {
+            push,
+            pull,
+            aliases: asked.into_iter().collect(),
+        }))
     }
 }
 
@@ -33,8 +47,13 @@ pub(super) async fn issue(
     Hosts(hosts): Hosts,
     Json(request): Json<CredentialRequest>,
 ) -> Result<Response, ApiError> {
-    let workspace = http.tenancy.acting_workspace(&key.principal, key.named_workspace.as_deref()).await?;
-    let issued = http.auth.issue_credential(&key.principal, &workspace, &request, &hosts)?;
+    let workspace = http
+        .tenancy
+        .acting_workspace(&key.principal, key.named_workspace.as_deref())
+        .await?;
+    let issued = http
+        .auth
+        .issue_credential(&key.principal, &workspace, &request, &hosts)?;
     Ok(answer(StatusCode::OK, &issued))
 }
 
@@ -43,7 +62,12 @@ pub(super) async fn revoke(
     key: Key,
     Json(request): Json<Revocation>,
 ) -> Result<Response, ApiError> {
-    let workspace = http.tenancy.acting_workspace(&key.principal, key.named_workspace.as_deref()).await?;
-    http.auth.revoke_credentials(&key.principal, &workspace, &request).await?;
+    let workspace = http
+        .tenancy
+        .acting_workspace(&key.principal, key.named_workspace.as_deref())
+        .await?;
+    http.auth
+        .revoke_credentials(&key.principal, &workspace, &request)
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -22,7 +22,10 @@ pub(in crate::http) struct ApiError {
 
 impl ApiError {
     pub(in crate::http) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self {
+            status,
+            message: message.into(),
+        }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {

@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
 
+use super::super::Shared;
 use super::super::access::segment;
 use super::super::body::{self, CollectError};
 use super::super::query::Pairs;
 use super::super::respond::JSON;
 use super::super::track::Notes;
-use super::super::Shared;
 use super::error::ApiError;
 use crate::auth::{Principal, single_header};
 use crate::tenancy::Listed;
@@ -42,7 +42,13 @@ impl FromRequestParts<Shared> for Key {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
-        let header = single_header(parts.headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes));
+        let header = single_header(
+            parts
+                .headers
+                .get_all(AUTHORIZATION)
+                .iter()
+                .map(HeaderValue::as_bytes),
+        );
         let authenticated = match header {
             Ok(header) => http.auth.authenticate_api(header).await,
             Err(error) => Err(error),
@@ -52,9 +58,15 @@ impl FromRequestParts<Shared> for Key {
             notes.principal(principal.actor());
         }
         let named_workspace = parts.headers.get(WORKSPACE_HEADER).map(|value| {
-            value.to_str().map(str::to_owned).map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
+            value
+                .to_str()
+                .map(str::to_owned)
+                .map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
         });
-        Ok(Self { principal, named_workspace: named_workspace.transpose()? })
+        Ok(Self {
+            principal,
+            named_workspace: named_workspace.transpose()?,
+        })
     }
 }
 
@@ -88,33 +100,58 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
     async fn from_request(request: Request<Body>, http: &Shared) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let (limit, idle) = (http.options.json_limit_bytes, http.options.body_idle_seconds);
-        let bytes = body::collect(body, limit, idle).await.map_err(|error| match error {
-            CollectError::TooLarge => {
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have {limit} bytes"))
-            }
-            CollectError::Broken(cause) => {
-                ApiError::bad_request(format!("the body ended before its time: {cause}"))
-            }
-            CollectError::Idle => ApiError::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"),
-        })?;
-        let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) { b"{}" } else { &bytes };
+        let (limit, idle) = (
+            http.options.json_limit_bytes,
+            http.options.body_idle_seconds,
+        );
+        let bytes = body::collect(body, limit, idle)
+            .await
+            .map_err(|error| match error {
+                CollectError::TooLarge => ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the body may have {limit} bytes"),
+                ),
+                CollectError::Broken(cause) => {
+                    ApiError::bad_request(format!("the body ended before its time: {cause}"))
+                }
+                CollectError::Idle => ApiError::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body did not arrive in time",
+                ),
+            })?;
+        let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) {
+            b"{}"
+        } else {
+            &bytes
+        };
         if text.len() > 2 {
             check_type(&parts)?;
         }
-        serde_json::from_slice(text)
-            .map(Self)
-            .map_err(|error| ApiError::bad_request(format!("the body is not what this call takes: {error}")))
+        serde_json::from_slice(text).map(Self).map_err(|error| {
+            ApiError::bad_request(format!("the body is not what this call takes: {error}"))
+        })
     }
 }
 
 fn check_type(parts: &Parts) -> Result<(), ApiError> {
-    let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(()) };
-    let name = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let Some(value) = parts.headers.get(CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let name = value
+        .to_str()
+        .unwrap_or("")
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     if name == "application/json" {
         return Ok(());
     }
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be JSON: Content-Type: application/json"))
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "the body must be JSON: Content-Type: application/json",
+    ))
 }
 
 /// The page of a list: how many, and after what.
@@ -135,9 +172,14 @@ impl FromRequestParts<Shared> for ListQuery {
                 .parse()
                 .ok()
                 .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                .ok_or_else(|| ApiError::bad_request(format!("limit is a number from 1 to {MAX_LIMIT}")))?,
+                .ok_or_else(|| {
+                    ApiError::bad_request(format!("limit is a number from 1 to {MAX_LIMIT}"))
+                })?,
         };
-        let cursor = query.one("cursor").map_err(|error| bad(&error))?.map(str::to_owned);
+        let cursor = query
+            .one("cursor")
+            .map_err(|error| bad(&error))?
+            .map(str::to_owned);
         Ok(Self { limit, cursor })
     }
 }
@@ -149,20 +191,34 @@ impl ListQuery {
 
     /// What the list goes on after; a cursor of another list is refused.
     pub(super) fn after(&self, list: &str) -> Result<Option<String>, ApiError> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        let decoded = (cursor.len() <= CURSOR_LIMIT_BYTES).then(|| URL_SAFE_NO_PAD.decode(cursor).ok()).flatten();
+        let Some(cursor) = &self.cursor else {
+            return Ok(None);
+        };
+        let decoded = (cursor.len() <= CURSOR_LIMIT_BYTES)
+            .then(|| URL_SAFE_NO_PAD.decode(cursor).ok())
+            .flatten();
         decoded
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
             .map(Some)
-            .ok_or_else(|| ApiError::bad_request("the cursor is not one of this list: use nextCursor as it was given"))
+            .ok_or_else(|| {
+                ApiError::bad_request(
+                    "the cursor is not one of this list: use nextCursor as it was given",
+                )
+            })
     }
 }
 
 /// One page of a list in its envelope.
 pub(super) fn listed<T: Serialize>(list: &str, page: &Listed<T>) -> Response {
-    let next = page.next.as_ref().map(|last| URL_SAFE_NO_PAD.encode(format!("{list}\n{last}")));
-    answer(StatusCode::OK, &json!({"items": page.items, "nextCursor": next}))
+    let next = page
+        .next
+        .as_ref()
+        .map(|last| URL_SAFE_NO_PAD.encode(format!("{list}\n{last}")));
+    answer(
+        StatusCode::OK,
+        &json!({"items": page.items, "nextCursor": next}),
+    )
 }
 
 /// A success in its envelope.

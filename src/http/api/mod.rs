@@ -23,7 +23,11 @@ pub(super) fn owns(path: &str) -> bool {
 }
 
 pub(super) fn no_such_route() -> Response {
-    ApiError::new(StatusCode::NOT_FOUND, "there is nothing at this path; the API is under /api/v1/").into_response()
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing at this path; the API is under /api/v1/",
+    )
+    .into_response()
 }
 
 pub(super) fn no_such_method() -> Response {
@@ -33,7 +37,11 @@ pub(super) fn no_such_method() -> Response {
 
 /// What the public door keeps when the API has its own: what a push needs.
 pub(super) fn credentials(routes: Routes) -> Routes {
-    routes.add(&Method::POST, "/api/v1/registry/credentials", credentials::issue)
+    routes.add(
+        &Method::POST,
+        "/api/v1/registry/credentials",
+        credentials::issue,
+    )
 }
 
 /// The whole API.
@@ -43,7 +51,11 @@ pub(super) fn everything(routes: Routes) -> Routes {
     const API_KEYS: &str = "/api/v1/workspaces/{name}/api-keys";
     const API_KEY: &str = "/api/v1/workspaces/{name}/api-keys/{id}";
     credentials(routes)
-        .add(&Method::POST, "/api/v1/registry/credentials/revoke", credentials::revoke)
+        .add(
+            &Method::POST,
+            "/api/v1/registry/credentials/revoke",
+            credentials::revoke,
+        )
         .add(&Method::GET, "/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
         .add(&Method::GET, "/api/v1/accounts", accounts::list)

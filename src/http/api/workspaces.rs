@@ -17,13 +17,23 @@ pub(super) async fn create(
     key: Key,
     Json(request): Json<CreateWorkspace>,
 ) -> Result<Response, ApiError> {
-    let workspace = http.tenancy.create_workspace(&key.principal, &request).await?;
+    let workspace = http
+        .tenancy
+        .create_workspace(&key.principal, &request)
+        .await?;
     Ok(answer(StatusCode::CREATED, &workspace))
 }
 
-pub(super) async fn list(State(http): State<Shared>, key: Key, query: ListQuery) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(http): State<Shared>,
+    key: Key,
+    query: ListQuery,
+) -> Result<Response, ApiError> {
     let after = query.after(LIST)?;
-    let page = http.tenancy.workspaces(&key.principal, after.as_deref(), query.limit()).await?;
+    let page = http
+        .tenancy
+        .workspaces(&key.principal, after.as_deref(), query.limit())
+        .await?;
     Ok(listed(LIST, &page))
 }
 
@@ -32,7 +42,10 @@ pub(super) async fn show(
     key: Key,
     PathName(name): PathName,
 ) -> Result<Response, ApiError> {
-    Ok(answer(StatusCode::OK, &http.tenancy.workspace(&key.principal, &name).await?))
+    Ok(answer(
+        StatusCode::OK,
+        &http.tenancy.workspace(&key.principal, &name).await?,
+    ))
 }
 
 pub(super) async fn update(
@@ -41,7 +54,13 @@ pub(super) async fn update(
     PathName(name): PathName,
     Json(request): Json<UpdateWorkspace>,
 ) -> Result<Response, ApiError> {
-    Ok(answer(StatusCode::OK, &http.tenancy.update_workspace(&key.principal, &name, &request).await?))
+    Ok(answer(
+        StatusCode::OK,
+        &http
+            .tenancy
+            .update_workspace(&key.principal, &name, &request)
+            .await?,
+    ))
 }
 
 pub(super) async fn delete(
