@@ -5,7 +5,7 @@
 //! version only. So the saved form has a format version of its own, and a test pins its exact bytes: an upgrade of sha2
 //! that changes the layout fails there and must come with a new version, rather than with wrong digests in running uploads.
 //!
-//! The form, all numbers little-endian: version (1 byte), algorithm (1), bytes hashed so far (8), sha2's state (105 or 209),
+//! The form, all numbers little-endian: version (1 byte), algorithm (1), bytes hashed so far (8), sha2's state (104 or 208),
 //! and the first 8 bytes of the SHA-256 of everything before, so that a damaged row is noticed.
 
 use sha2::digest::common::hazmat::{SerializableState, SerializedState};
@@ -179,8 +179,10 @@ mod tests {
         }
     }
 
-    const PINNED_SHA256: &str = "";
-    const PINNED_SHA512: &str = "";
+    const PINNED_SHA256: &str =
+        "2d024f6296ffae19c75d374182ea3b6b8bc9993b25f7839184265853132153e6";
+    const PINNED_SHA512: &str =
+        "6cf7caa5538898219afb40bd0abd0bae20b81753202386bd8c69894250ea20e3";
 
     #[test]
     fn an_unknown_version_is_refused() {
@@ -245,7 +247,7 @@ mod tests {
         }
 
         #[test]
-        fn a_state_cut_short_is_noticed(kept in 0_usize..123) {
+        fn a_state_cut_short_is_noticed(kept in 0_usize..122) {
             let saved = Hasher::new(DigestAlgorithm::Sha256).save();
             prop_assert!(Hasher::restore(&saved[..kept.min(saved.len() - 1)]).is_err());
         }

@@ -220,6 +220,8 @@ impl StagingFile {
     }
 
     fn write_all(&mut self, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> {
+        // Empty pieces in front would look like a disk that takes nothing.
+        IoSlice::advance_slices(&mut slices, 0);
         while !slices.is_empty() {
             match self.file.write_vectored(slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),

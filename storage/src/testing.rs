@@ -120,7 +120,9 @@ impl Faults {
         let Some(plan) = &self.plan else {
             return Ok(());
         };
-        match due(&mut lock(plan), operation) {
+        // The plan is unlocked before anything stands still, or everything would.
+        let effect = due(&mut lock(plan), operation);
+        match effect {
             None => Ok(()),
             Some(Effect::Fail(Fault::NoSpace)) => Err(io::Error::from_raw_os_error(ENOSPC)),
             Some(Effect::Fail(Fault::Io)) => Err(io::Error::from_raw_os_error(EIO)),
