@@ -179,10 +179,8 @@ mod tests {
         }
     }
 
-    const PINNED_SHA256: &str =
-        "2d024f6296ffae19c75d374182ea3b6b8bc9993b25f7839184265853132153e6";
-    const PINNED_SHA512: &str =
-        "6cf7caa5538898219afb40bd0abd0bae20b81753202386bd8c69894250ea20e3";
+    const PINNED_SHA256: &str = "2d024f6296ffae19c75d374182ea3b6b8bc9993b25f7839184265853132153e6";
+    const PINNED_SHA512: &str = "6cf7caa5538898219afb40bd0abd0bae20b81753202386bd8c69894250ea20e3";
 
     #[test]
     fn an_unknown_version_is_refused() {
