@@ -1,7 +1,8 @@
 //! Faults for tests, here and in the crates above.
 //!
-//! A store made by `Store::with_faults` fails, or stands still, where a test says so. This is always
-//! compiled, so that tests run the very code that ships; a store without faults pays one comparison.
+//! A store made by `Store::with_faults` fails, or stands still, where a test says so. This is
+//! always compiled, so that tests run the very code that ships; a store without faults pays one
+//! comparison.
 
 use std::io;
 use std::path::{Path, PathBuf};
