@@ -1,15 +1,15 @@
 //! The bytes an upload has taken but not yet handed to the disk.
 //!
 //! Owns the bound on them. A batch keeps what the network gave without copying it, except for small
-//! pieces: those are gathered, so that neither a list of a hundred thousand tiny pieces nor the large
-//! receive buffers that such pieces keep alive can grow without a limit.
+//! pieces: those are gathered, so that neither a list of a hundred thousand tiny pieces nor the
+//! large receive buffers that such pieces keep alive can grow without a limit.
 
 use bytes::{Bytes, BytesMut};
 
 /// A batch is handed on when it holds this many bytes.
 ///
-/// One batch is filled while one is written, so an upload holds twice this and two more pieces as the
-/// caller cut them: a hundred uploads in 16 KiB pieces hold 28 MiB.
+/// One batch is filled while one is written, so an upload holds twice this and two more pieces as
+/// the caller cut them: a hundred uploads in 16 KiB pieces hold 28 MiB.
 pub(crate) const BATCH_BYTES: usize = 128 * 1024;
 
 /// Pieces below this size are copied; at this size a copy costs more than the list entry it saves.

@@ -1,7 +1,8 @@
 //! Digests: the address of bytes.
 //!
-//! Owns the textual form `<algorithm>:<hex>` and the two algorithms Berth accepts. It computes nothing that does not fit
-//! in memory; streams go through [`Hasher`](crate::Hasher). It knows nothing of stores or of what the bytes mean.
+//! Owns the textual form `<algorithm>:<hex>` and the two algorithms Berth accepts. It computes
+//! nothing that does not fit in memory; streams go through [`Hasher`](crate::Hasher). It knows
+//! nothing of stores or of what the bytes mean.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,12 +10,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// How much of an unknown algorithm's name an error repeats, so that a long request does not become a long answer.
+/// How much of an unknown algorithm's name an error repeats, so that a long request does not become
+/// a long answer.
 const ECHO_LIMIT_CHARS: usize = 32;
 
 /// A hash function that may name content.
 ///
-/// These are the two that the OCI image specification registers ("Descriptor", "Registered Algorithms").
+/// These are the two that the OCI image specification registers ("Descriptor", "Registered
+/// Algorithms").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DigestAlgorithm {
     /// SHA-256, what every client uses unless told otherwise.
@@ -63,8 +66,9 @@ impl FromStr for DigestAlgorithm {
 
 /// The hash of some bytes, together with the algorithm that made it.
 ///
-/// Its text is `sha256:` and 64 or `sha512:` and 128 lower-case hexadecimal digits; other spellings do not parse, so that
-/// one content has one name per algorithm. Digests of two algorithms are never equal, whatever the bytes.
+/// Its text is `sha256:` and 64 or `sha512:` and 128 lower-case hexadecimal digits; other spellings
+/// do not parse, so that one content has one name per algorithm. Digests of two algorithms are
+/// never equal, whatever the bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Digest {

@@ -1,7 +1,7 @@
 //! What can go wrong with bytes.
 //!
-//! One enum for the crate. Each message is one plain sentence that names the key or path; the operating system's or the
-//! backend's reason is the error's source.
+//! One enum for the crate. Each message is one plain sentence that names the key or path; the
+//! operating system's or the backend's reason is the error's source.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,8 @@ use crate::key::ObjectKey;
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk or the quota is full; the operator must make room, and the client may try again later.
+    /// The disk or the quota is full; the operator must make room, and the client may try again
+    /// later.
     #[error("there is no space left to {action} {}", path.display())]
     NoSpace {
         /// What was being done, in the infinitive.
@@ -55,7 +56,8 @@ pub enum StoreError {
         /// The upload.
         key: ObjectKey,
     },
-    /// The bytes received so far are gone or fewer than the caller knows of; the upload must begin again.
+    /// The bytes received so far are gone or fewer than the caller knows of; the upload must begin
+    /// again.
     #[error("upload {key} should hold {expected} bytes, but {} are left", found.unwrap_or(0))]
     StagingLost {
         /// The upload.
@@ -99,7 +101,8 @@ pub enum StoreError {
         /// How many there are.
         size_bytes: u64,
     },
-    /// The store cannot be written; readiness reports this text, so it names the folder and the system's error at once.
+    /// The store cannot be written; readiness reports this text, so it names the folder and the
+    /// system's error at once.
     #[error("folder {} is not writable: could not {action}: {source}", folder.display())]
     NotWritable {
         /// The folder.

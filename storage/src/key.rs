@@ -1,7 +1,7 @@
 //! Keys of objects, and the one place that says where a key's bytes lie.
 //!
-//! A key is random and knows nothing of the content: two pushes of one digest have two keys, so that deleting the older
-//! object can never hurt the newer one.
+//! A key is random and knows nothing of the content: two pushes of one digest have two keys, so
+//! that deleting the older object can never hurt the newer one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,15 +23,18 @@ impl ObjectKey {
         Self(Uuid::new_v4())
     }
 
-    /// A key from a number that the caller knows to be unique, such as one drawn from its own randomness.
+    /// A key from a number that the caller knows to be unique, such as one drawn from its own
+    /// randomness.
     pub fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
     }
 
-    /// Where the finished object lies, relative to the root: `objects/ab/<uuid>`, `ab` being its first digits.
+    /// Where the finished object lies, relative to the root: `objects/ab/<uuid>`, `ab` being its
+    /// first digits.
     ///
-    /// One level of 256 folders: they all exist from the start, so publishing never waits for a new folder to be durable,
-    /// and ten million objects make forty thousand entries in each, which the indexed folders of today's file systems hold.
+    /// One level of 256 folders: they all exist from the start, so publishing never waits for a new
+    /// folder to be durable, and ten million objects make forty thousand entries in each, which the
+    /// indexed folders of today's file systems hold.
     pub fn object_path(&self) -> String {
         format!("{OBJECTS}/{:02x}/{self}", self.fan_out())
     }

@@ -62,8 +62,8 @@ enum State {
 }
 
 impl ObjectReader {
-    /// Opens the source and reads the first chunk, in one visit to the blocking threads: for a small
-    /// object that is all there is to do.
+    /// Opens the source and reads the first chunk, in one visit to the blocking threads: for a
+    /// small object that is all there is to do.
     pub(crate) async fn open(
         plan: ReadPlan,
         open: impl FnOnce() -> Result<Source, StoreError> + Send + 'static,
@@ -192,7 +192,8 @@ impl Source {
     fn read(&mut self, key: ObjectKey, wanted: usize) -> Result<Bytes, StoreError> {
         match self {
             Self::File(file) => {
-                // `read_to_end` fills the capacity without clearing it first, as `read_exact` needs.
+                // `read_to_end` fills the capacity without clearing it first, as `read_exact`
+                // needs.
                 let mut chunk = Vec::with_capacity(wanted);
                 let outcome = file.by_ref().take(wanted as u64).read_to_end(&mut chunk);
                 outcome.map_err(|error| StoreError::from_io("read", key.object_path(), error))?;

@@ -1,7 +1,7 @@
 //! Bytes that are complete, durable and hashed, but have no object yet.
 //!
-//! Owns the step in which they get one. Whether the digest is the right one is the caller's judgement,
-//! and this is the moment for it.
+//! Owns the step in which they get one. Whether the digest is the right one is the caller's
+//! judgement, and this is the moment for it.
 
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::StoreError;
@@ -11,8 +11,8 @@ use crate::takeover::Lease;
 
 /// A finished upload: publish it, or discard it.
 ///
-/// Dropped without either, its bytes stay in staging, where [`Store::staged_keys`] finds them. While
-/// it lives, no other writer gets the key.
+/// Dropped without either, its bytes stay in staging, where [`Store::staged_keys`] finds them.
+/// While it lives, no other writer gets the key.
 pub struct Staged {
     digest: Digest,
     size_bytes: u64,
@@ -65,9 +65,9 @@ impl Staged {
     /// Dropping the future does not stop the work: the object may come to be nevertheless.
     ///
     /// # Errors
-    /// `Superseded` if the upload was taken over or cancelled before; `AlreadyPublished` if the key has
-    /// an object; `NoSpace` or `Io`, after which the object may or may not exist, so that the caller
-    /// must delete the key before it forgets it.
+    /// `Superseded` if the upload was taken over or cancelled before; `AlreadyPublished` if the key
+    /// has an object; `NoSpace` or `Io`, after which the object may or may not exist, so that the
+    /// caller must delete the key before it forgets it.
     pub async fn publish(self) -> Result<(), StoreError> {
         self.lease.check()?;
         self.store.publish(self.lease).await

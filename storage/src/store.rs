@@ -1,7 +1,8 @@
 //! The store as callers see it, and the choice of the backend behind it.
 //!
-//! Owns nothing but the dispatch: `local` and `memory` know how, `takeover` knows who may. A backend is
-//! a variant here rather than a trait, so that the compiler lists what a new one must do.
+//! Owns nothing but the dispatch: `local` and `memory` know how, `takeover` knows who may. A
+//! backend is a variant here rather than a trait, so that the compiler lists what a new one must
+//! do.
 
 use std::ops::Range;
 use std::path::Path;
@@ -31,8 +32,8 @@ pub const MAX_READ_CHUNK_BYTES: usize = 1024 * 1024;
 /// How a store in a folder behaves.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
-    /// How many bytes a reader gets at a time. Each reader holds two such chunks, so a thousand slow
-    /// clients hold two thousand: less saves memory, more saves work. Values outside of
+    /// How many bytes a reader gets at a time. Each reader holds two such chunks, so a thousand
+    /// slow clients hold two thousand: less saves memory, more saves work. Values outside of
     /// [`MIN_READ_CHUNK_BYTES`] to [`MAX_READ_CHUNK_BYTES`] count as the nearer limit.
     pub read_chunk_bytes: usize,
 }
@@ -66,7 +67,8 @@ enum Backend {
 }
 
 impl Store {
-    /// A store in a folder; creates what is missing, for this user only, and tries that it can be written.
+    /// A store in a folder; creates what is missing, for this user only, and tries that it can be
+    /// written.
     ///
     /// # Errors
     /// `Io` or `NoSpace` if the layout cannot be made, `NotWritable` if the trial fails.
@@ -102,14 +104,15 @@ impl Store {
 
     /// Takes an upload over and goes on at `progress`.
     ///
-    /// A writer of this key that lives in this process is told to stop, and this waits until it has: its
-    /// last write has returned and its file is closed. That needs the holder to notice, by calling the
-    /// writer again, by [`Writer::superseded`], or by being dropped. Bytes beyond `progress` are cut away.
+    /// A writer of this key that lives in this process is told to stop, and this waits until it
+    /// has: its last write has returned and its file is closed. That needs the holder to notice, by
+    /// calling the writer again, by [`Writer::superseded`], or by being dropped. Bytes beyond
+    /// `progress` are cut away.
     ///
     /// # Errors
-    /// `StagingLost` if fewer bytes are there than `progress` says; `AlreadyPublished` if the key has an
-    /// object; `BadProgress` if `progress` is damaged or from elsewhere; `Superseded` if a still newer
-    /// call came while this one waited; `Io` or `NoSpace`.
+    /// `StagingLost` if fewer bytes are there than `progress` says; `AlreadyPublished` if the key
+    /// has an object; `BadProgress` if `progress` is damaged or from elsewhere; `Superseded` if a
+    /// still newer call came while this one waited; `Io` or `NoSpace`.
     pub async fn writer(&self, key: ObjectKey, progress: &Progress) -> Result<Writer, StoreError> {
         let hasher = progress.restore_hasher(key)?;
         let lease = self.takeover.claim(key).acquire().await?;
@@ -205,7 +208,8 @@ impl Store {
         hash_all(self.open_object(key, None).await?, algorithm).await
     }
 
-    /// The keys that have staging bytes, in no order: those without a live session can be discarded.
+    /// The keys that have staging bytes, in no order: those without a live session can be
+    /// discarded.
     ///
     /// At most 100 000 are given; after a sweep that found so many, another one finds the rest.
     ///
@@ -240,7 +244,8 @@ impl Store {
         }
     }
 
-    /// The lease goes along into the work, so that a caller that goes away cannot free the key early.
+    /// The lease goes along into the work, so that a caller that goes away cannot free the key
+    /// early.
     pub(crate) async fn publish(&self, lease: Lease) -> Result<(), StoreError> {
         let key = lease.key();
         self.faults.check(Operation::Publish, key)?;

@@ -1,9 +1,9 @@
 //! One writer per upload, and the newest one wins.
 //!
-//! Owns who may touch the staging bytes of a key in this process. Whoever wants them makes a [`Claim`],
-//! which tells every earlier holder to stop, and then waits for the [`Lease`]. The lease travels into
-//! blocking work together with the open file and is given back only when both are gone, so that a
-//! write that hangs in the kernel can never land behind the back of its successor.
+//! Owns who may touch the staging bytes of a key in this process. Whoever wants them makes a
+//! [`Claim`], which tells every earlier holder to stop, and then waits for the [`Lease`]. The lease
+//! travels into blocking work together with the open file and is given back only when both are
+//! gone, so that a write that hangs in the kernel can never land behind the back of its successor.
 //!
 //! The table has one entry per key that is being written or waited for, so it is as long as the
 //! requests of the server are many. Several processes on one folder are not its concern: a data

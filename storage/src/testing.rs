@@ -1,7 +1,8 @@
 //! Faults for tests, here and in the crates above.
 //!
-//! A store made by `Store::with_faults` fails, or stands still, where a test says so. This is always
-//! compiled, so that tests run the very code that ships; a store without faults pays one comparison.
+//! A store made by `Store::with_faults` fails, or stands still, where a test says so. This is
+//! always compiled, so that tests run the very code that ships; a store without faults pays one
+//! comparison.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,9 @@ impl Faults {
         let Some(plan) = &self.plan else {
             return Ok(());
         };
-        match due(&mut lock(plan), operation) {
+        // The plan is unlocked before anything stands still, or everything would.
+        let effect = due(&mut lock(plan), operation);
+        match effect {
             None => Ok(()),
             Some(Effect::Fail(Fault::NoSpace)) => Err(io::Error::from_raw_os_error(ENOSPC)),
             Some(Effect::Fail(Fault::Io)) => Err(io::Error::from_raw_os_error(EIO)),

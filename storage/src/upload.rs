@@ -1,7 +1,8 @@
 //! Writing an upload: append, hash, and stop at any byte to go on later.
 //!
-//! Owns the pipeline of one upload: a batch fills while the batch before it is hashed and written in
-//! a blocking task. Knows neither which backend it writes to (that is [`Sink`]) nor what a request is.
+//! Owns the pipeline of one upload: a batch fills while the batch before it is hashed and written
+//! in a blocking task. Knows neither which backend it writes to (that is [`Sink`]) nor what a
+//! request is.
 //!
 //! The open file, the hash state and the lease on the key are one value, [`Upload`], that is either
 //! here or in the blocking task. So they always agree, and whoever drops the last of them, be it a
@@ -27,8 +28,8 @@ use crate::testing::{Faults, Operation};
 
 /// What a caller keeps, in a database row, between the requests of one upload.
 ///
-/// All of it is durable in the store: `offset` bytes survive a power loss, and the hash is of exactly
-/// those. The bytes of `hasher` and `backend` mean something to this crate only.
+/// All of it is durable in the store: `offset` bytes survive a power loss, and the hash is of
+/// exactly those. The bytes of `hasher` and `backend` mean something to this crate only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// How many bytes are in the store.
@@ -162,9 +163,9 @@ impl Upload {
 
 /// The one writer of an upload in this process.
 ///
-/// Dropping it at any point, also inside one of its futures, is safe: what [`Writer::pause`] reported
-/// earlier stays, anything newer is cut away by the next writer, which waits until a write that is
-/// still in the kernel has returned. After an error the writer takes nothing more.
+/// Dropping it at any point, also inside one of its futures, is safe: what [`Writer::pause`]
+/// reported earlier stays, anything newer is cut away by the next writer, which waits until a write
+/// that is still in the kernel has returned. After an error the writer takes nothing more.
 ///
 /// It holds at most two batches of 128 KiB, and one piece beyond each as the caller cut them.
 pub struct Writer {
@@ -199,8 +200,8 @@ impl Writer {
     /// A call that is dropped before it returned has taken nothing.
     ///
     /// # Errors
-    /// `Superseded` if another writer or a cancellation has taken the upload; `NoSpace` or `Io` for a
-    /// write, possibly of earlier bytes, that failed; `WriterClosed` after any of them.
+    /// `Superseded` if another writer or a cancellation has taken the upload; `NoSpace` or `Io` for
+    /// a write, possibly of earlier bytes, that failed; `WriterClosed` after any of them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         self.check_superseded()?;
         if self.batch.is_full() {
@@ -239,7 +240,8 @@ impl Writer {
     /// Makes all bytes durable and gives the upload up, to be continued from what this returns.
     ///
     /// # Errors
-    /// As for [`Writer::write`]. Then nothing new was recorded, and the progress known before still holds.
+    /// As for [`Writer::write`]. Then nothing new was recorded, and the progress known before still
+    /// holds.
     pub async fn pause(mut self) -> Result<Progress, StoreError> {
         self.check_superseded()?;
         let upload = self.settled().await?;
@@ -250,7 +252,8 @@ impl Writer {
     /// Makes all bytes durable and computes their digest. Nothing can read them yet.
     ///
     /// # Errors
-    /// As for [`Writer::write`]. Then nothing new was recorded, and the progress known before still holds.
+    /// As for [`Writer::write`]. Then nothing new was recorded, and the progress known before still
+    /// holds.
     pub async fn finish(mut self) -> Result<Staged, StoreError> {
         self.check_superseded()?;
         let upload = self.settled().await?;

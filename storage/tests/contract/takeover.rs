@@ -192,8 +192,8 @@ async fn a_staged_upload_that_was_superseded_is_not_published(fixture: Fixture) 
     again.publish().await.unwrap();
 }
 
-/// Drops the future of each step after its first poll, wherever that leaves it, and then goes on from
-/// the progress known last.
+/// Drops the future of each step after its first poll, wherever that leaves it, and then goes on
+/// from the progress known last.
 async fn dropping_any_future_loses_nothing_that_was_paused(fixture: Fixture) {
     let key = ObjectKey::random();
     let known = append(&fixture.store, key, &start(), &content(200_000))
