@@ -314,7 +314,6 @@ fn values_out_of_range_are_refused_together() {
     insta::assert_snapshot!(
         refusal(from_file(
             "[server]\npull_listen = \"127.0.0.1:5000\"\nmax_connections = 0\n\
-             [limits]\nupload_idle_seconds = 172800\n\
              [auth]\ncredential_default_seconds = 600\ncredential_max_seconds = 300\naccess_token_seconds = 59\n\
              service_name = \"my \\\"registry\\\"\"\n\
              [log]\nfilter = \"\"\n"
@@ -325,7 +324,6 @@ fn values_out_of_range_are_refused_together() {
     auth.service_name is "my \"registry\"", but must be 1 to 64 letters, digits, dots, colons, dashes or underscores
     auth.credential_default_seconds is 600, but must not exceed auth.credential_max_seconds, which is 300
     auth.access_token_seconds is 59, but must be from 60 to 3600
-    collection.link_grace_seconds is 86400, but must be at least limits.upload_idle_seconds, which is 172800: else a blob could go while its push still runs
     log.filter is empty; write a level such as "info"
     "#
     );
