@@ -38,7 +38,6 @@ pub use tags::TagChange;
 pub use uploads::{TakenUpload, UploadRow, UploadState};
 pub use workspaces::{NewWorkspace, Workspace, WorkspaceSettings};
 
-use crate::clock::Clock;
 use crate::config::DatabaseLocation;
 use database::{Database, ReadCount, Reader};
 use memory::{Memory, Ownership, Table};
@@ -68,12 +67,11 @@ pub struct Metadata {
     contents: manifests::Contents,
     fresh_uploads: uploads::FreshUploads,
     reads: Arc<ReadCount>,
-    clock: Clock,
 }
 
 impl Metadata {
     /// Connects, brings the schema up to date, and checks that the database keeps what it is given.
-    pub async fn open(options: &MetadataOptions, clock: Clock) -> Result<Self, MetadataError> {
+    pub async fn open(options: &MetadataOptions) -> Result<Self, MetadataError> {
         let ownership = match options.location {
             DatabaseLocation::Sqlite(_) => Ownership::Sole,
             DatabaseLocation::Postgres(_) => Ownership::Shared,
@@ -87,7 +85,6 @@ impl Metadata {
             contents: manifests::Contents::new(options.memory_bytes),
             fresh_uploads: uploads::FreshUploads::new(ownership),
             reads: Arc::default(),
-            clock,
         })
     }
 
