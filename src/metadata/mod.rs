@@ -12,6 +12,7 @@ mod database;
 mod deletions;
 mod dialect;
 mod error;
+mod fresh_uploads;
 mod manifests;
 mod memory;
 mod repositories;
@@ -65,7 +66,7 @@ pub struct Metadata {
     database: Database,
     memory: Arc<Memory>,
     contents: manifests::Contents,
-    fresh_uploads: uploads::FreshUploads,
+    fresh_uploads: fresh_uploads::FreshUploads,
     reads: Arc<ReadCount>,
 }
 
@@ -83,7 +84,7 @@ impl Metadata {
             database,
             memory,
             contents: manifests::Contents::new(options.memory_bytes),
-            fresh_uploads: uploads::FreshUploads::new(ownership),
+            fresh_uploads: fresh_uploads::FreshUploads::new(ownership),
             reads: Arc::default(),
         })
     }
