@@ -257,7 +257,7 @@ impl Transaction {
         Ok(on!(self.connection(), c => sqlx::query(
             "UPDATE objects SET state = 'doomed', due_at = $1 \
              WHERE state = 'writing' AND (due_at <= $1 OR $2 = 1) \
-             AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.object_key = objects.key)",
+             AND key NOT IN (SELECT object_key FROM uploads)",
         )
         .bind(now.0)
         .bind(i64::from(all))
