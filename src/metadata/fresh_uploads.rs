@@ -83,6 +83,10 @@ impl Sessions {
         self.open.values().filter(of_workspace).count()
     }
 
+    pub(super) fn count_all_open(&self) -> usize {
+        self.open.len()
+    }
+
     /// Forgets what nobody has used since.
     pub(super) fn expire(&mut self, idle_since: Millis, done_since: Millis) {
         self.open

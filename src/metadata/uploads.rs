@@ -177,6 +177,21 @@ impl Metadata {
         Ok(fresh as u64 + to_u64("number of uploads", rows)?)
     }
 
+    /// Open sessions of all workspaces.
+    pub async fn count_open_uploads(&self) -> Result<u64, MetadataError> {
+        let fresh = self
+            .fresh_uploads
+            .lock()
+            .map_or(0, |fresh| fresh.count_all_open());
+        let mut reader = self.read().await?;
+        let (rows,): (i64,) = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT COUNT(*) FROM uploads WHERE state = 'open'",
+        )
+        .fetch_one(c)
+        .await)?;
+        Ok(fresh as u64 + to_u64("number of uploads", rows)?)
+    }
+
     /// Takes a session whose bytes will be completed in this request, if it has no row yet.
     #[must_use]
     pub fn take_fresh_upload(&self, id: UploadId) -> Option<TakenUpload> {
