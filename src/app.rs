@@ -230,6 +230,7 @@ fn http_options(config: &Config) -> HttpOptions {
     HttpOptions {
         public_url: config.server.public_url.as_ref().map(PublicUrl::from),
         pull_url: config.server.pull_url.as_ref().map(PublicUrl::from),
+        trusted_proxies: config.server.trusted_proxies.clone(),
         api_has_own_door: config.server.api_listen.is_some(),
         manifest_limit_bytes: config.limits.manifest_bytes,
         json_limit_bytes: config.limits.json_body_bytes,

@@ -24,7 +24,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Limits of all listeners.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Connections at one time; more wait to be accepted.
+    /// Connections of each door at one time; more wait to be accepted.
     pub max_connections: usize,
     /// How long a client may take for the head of a request, and how long a connection may wait for one.
     pub header_read_timeout: Duration,
@@ -50,7 +50,6 @@ pub async fn serve(
     metrics: Metrics,
     stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(options.max_connections));
     let mut tasks = tokio::task::JoinSet::new();
     for (bound, service) in doors {
         let acceptor = Acceptor {
@@ -58,7 +57,7 @@ pub async fn serve(
             service,
             options: options.clone(),
             metrics: metrics.clone(),
-            slots: Arc::clone(&slots),
+            slots: Arc::new(Semaphore::new(options.max_connections)),
         };
         tasks.spawn(acceptor.run(bound.listener, stop.clone()));
     }

@@ -874,12 +874,12 @@ fn config_check_prints_what_is_in_effect_or_each_error() {
     assert!(output.contains("drain_seconds = 5\n"));
 
     let person = person
-        .with("BERTH_LIMITS__PAGE_SIZE", "0")
+        .with("BERTH_LIMITS__UPLOAD_IDLE_SECONDS", "0")
         .with("BERTH_AUTH__ACCESS_TOKEN_SECONDS", "1");
     let ended = person.run(&["config", "check"]);
     assert_eq!((ended.code, ended.output.as_str()), (1, ""));
     insta::assert_snapshot!(ended.notes, @r"
-    error: limits.page_size is 0, but must be from 1 to 10000
+    error: limits.upload_idle_seconds is 0, but must be from 60 to 2592000
     error: auth.access_token_seconds is 1, but must be from 60 to 3600
     ");
 

@@ -75,11 +75,6 @@ impl Config {
             1..=300,
         );
         findings.range(
-            "server.idle_timeout_seconds",
-            server.idle_timeout_seconds,
-            1..=3600,
-        );
-        findings.range(
             "server.body_idle_timeout_seconds",
             server.body_idle_timeout_seconds,
             1..=3600,
@@ -124,7 +119,6 @@ impl Config {
             1024..=64 * 1024 * 1024,
         );
         findings.range("limits.tag_parameters", limits.tag_parameters, 0..=1000);
-        findings.range("limits.page_size", limits.page_size, 1..=10_000);
         findings.range(
             "limits.upload_idle_seconds",
             limits.upload_idle_seconds,
@@ -205,21 +199,6 @@ impl Config {
 
     fn check_collection(&self, findings: &mut Findings) {
         let collection = &self.collection;
-        findings.range(
-            "collection.link_grace_seconds",
-            collection.link_grace_seconds,
-            60..=365 * DAY_SECONDS,
-        );
-        if collection.link_grace_seconds < self.limits.upload_idle_seconds {
-            findings.add(
-                "collection.link_grace_seconds",
-                &format!(
-                    "is {}, but must be at least limits.upload_idle_seconds, which is {}: else a blob could go while \
-                     its push still runs",
-                    collection.link_grace_seconds, self.limits.upload_idle_seconds
-                ),
-            );
-        }
         findings.range(
             "collection.undo_window_seconds",
             collection.undo_window_seconds,

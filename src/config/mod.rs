@@ -67,11 +67,9 @@ pub struct Server {
     pub drain_seconds: u64,
     /// The largest head of a request, in bytes.
     pub header_limit_bytes: usize,
-    /// How long a client may take to send the head of a request, in seconds.
+    /// How long a connection may wait for the whole head of its next request, in seconds.
     pub header_read_timeout_seconds: u64,
-    /// How long a connection may stay open between two requests, in seconds.
-    pub idle_timeout_seconds: u64,
-    /// How long a body may make no progress, in either direction, in seconds.
+    /// How long the body of a request may be silent, in seconds.
     pub body_idle_timeout_seconds: u64,
     /// Connections each door holds open at once.
     pub max_connections: usize,
@@ -90,8 +88,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             drain_seconds: 30,
             header_limit_bytes: 64 * 1024,
-            header_read_timeout_seconds: 10,
-            idle_timeout_seconds: 75,
+            header_read_timeout_seconds: 30,
             body_idle_timeout_seconds: 60,
             max_connections: 10_000,
         }
@@ -148,8 +145,6 @@ pub struct Limits {
     pub manifest_bytes: usize,
     /// `tag` parameters in one manifest PUT.
     pub tag_parameters: usize,
-    /// Entries in one page of tags, referrers or repositories.
-    pub page_size: usize,
     /// How long an upload session may rest, in seconds.
     pub upload_idle_seconds: u64,
     /// Upload sessions a workspace may have open at once.
@@ -166,7 +161,6 @@ impl Default for Limits {
         Self {
             manifest_bytes: 4 * 1024 * 1024,
             tag_parameters: 100,
-            page_size: 1000,
             upload_idle_seconds: 24 * 3600,
             open_uploads_per_workspace: 1000,
             rehash_bytes: 1024 * 1024 * 1024,
@@ -216,8 +210,6 @@ impl Default for Auth {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Collection {
-    /// How long a blob that no manifest needs stays, in seconds.
-    pub link_grace_seconds: u64,
     /// How long a deletion can be undone, in seconds.
     pub undo_window_seconds: u64,
 }
@@ -225,7 +217,6 @@ pub struct Collection {
 impl Default for Collection {
     fn default() -> Self {
         Self {
-            link_grace_seconds: 24 * 3600,
             undo_window_seconds: 7 * 24 * 3600,
         }
     }

@@ -249,7 +249,7 @@ fn a_value_of_the_wrong_type_is_refused_by_its_variable() {
         refusal(from_environment(&[
             ("BERTH_AUTH__API_KEYS_AS_PASSWORDS", "yes"),
             ("BERTH_LIMITS__MANIFEST_BYTES", "4MiB"),
-            ("BERTH_LIMITS__PAGE_SIZE", "-1"),
+            ("BERTH_LIMITS__REHASH_BYTES", "-1"),
             ("BERTH_LOG__FORMAT", "xml"),
             ("BERTH_SERVER__PUBLIC_LISTEN", ":5000"),
             ("BERTH_SERVER__PUBLIC_URL", "https://registry.example.com/v2"),
@@ -260,7 +260,7 @@ fn a_value_of_the_wrong_type_is_refused_by_its_variable() {
     BERTH_AUTH__API_KEYS_AS_PASSWORDS is neither true nor false
     BERTH_DATABASE__URL cannot be used: this is not a PostgreSQL URL; write postgres://user:password@host/database, or leave it out for the SQLite file in the data folder
     BERTH_LIMITS__MANIFEST_BYTES is not a whole number, 0 or more, in digits
-    BERTH_LIMITS__PAGE_SIZE is not a whole number, 0 or more, in digits
+    BERTH_LIMITS__REHASH_BYTES is not a whole number, 0 or more, in digits
     BERTH_LOG__FORMAT cannot be used: unknown variant `xml`, expected one of `auto`, `text`, `json`
     BERTH_SERVER__PUBLIC_LISTEN cannot be used: ":5000" is not an address and a port; write one such as 127.0.0.1:5000, or 0.0.0.0:5000 for every interface
     BERTH_SERVER__PUBLIC_URL cannot be used: "https://registry.example.com/v2" has a path, query or fragment; write one such as https://registry.example.com
@@ -314,7 +314,6 @@ fn values_out_of_range_are_refused_together() {
     insta::assert_snapshot!(
         refusal(from_file(
             "[server]\npull_listen = \"127.0.0.1:5000\"\nmax_connections = 0\n\
-             [limits]\nupload_idle_seconds = 172800\n\
              [auth]\ncredential_default_seconds = 600\ncredential_max_seconds = 300\naccess_token_seconds = 59\n\
              service_name = \"my \\\"registry\\\"\"\n\
              [log]\nfilter = \"\"\n"
@@ -325,7 +324,6 @@ fn values_out_of_range_are_refused_together() {
     auth.service_name is "my \"registry\"", but must be 1 to 64 letters, digits, dots, colons, dashes or underscores
     auth.credential_default_seconds is 600, but must not exceed auth.credential_max_seconds, which is 300
     auth.access_token_seconds is 59, but must be from 60 to 3600
-    collection.link_grace_seconds is 86400, but must be at least limits.upload_idle_seconds, which is 172800: else a blob could go while its push still runs
     log.filter is empty; write a level such as "info"
     "#
     );

@@ -102,15 +102,32 @@ impl Http {
         if let Some(url) = self.options.url_of(door) {
             return Some(url.clone());
         }
-        Self::asked_host(parts).map(|host| PublicUrl::new(false, &host))
+        let https = self.forwarded(parts, "x-forwarded-proto") == Some("https");
+        self.asked_host(parts)
+            .map(|host| PublicUrl::new(https, &host))
+    }
+
+    /// What a proxy says about its client, if it is one that may.
+    fn forwarded<'a>(&self, parts: &'a Parts, header: &str) -> Option<&'a str> {
+        let peer = parts.extensions.get::<Peer>()?.address.ip();
+        let trusted = &self.options.trusted_proxies;
+        let value = parts.headers.get(header)?.to_str().ok()?;
+        trusted
+            .iter()
+            .any(|range| range.contains(peer))
+            .then_some(value)
     }
 
     /// The host and port that the client says it talks to, if they could be some.
-    pub(super) fn asked_host(parts: &Parts) -> Option<String> {
+    pub(super) fn asked_host(&self, parts: &Parts) -> Option<String> {
         // HTTP/2 carries the authority in the URI.
-        let host = match parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => parts.headers.get(HOST)?.to_str().ok()?,
+        let host = match (
+            self.forwarded(parts, "x-forwarded-host"),
+            parts.uri.authority(),
+        ) {
+            (Some(host), _) => host,
+            (None, Some(authority)) => authority.as_str(),
+            (None, None) => parts.headers.get(HOST)?.to_str().ok()?,
         };
         is_host(host).then(|| host.to_owned())
     }

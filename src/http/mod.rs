@@ -29,6 +29,7 @@ pub use routes::{DoorService, RouteRow, rows, service};
 
 use crate::auth::Auth;
 use crate::clock::Clock;
+use crate::config::AddressRange;
 use crate::metadata::Metadata;
 use crate::registry::Registry;
 use crate::telemetry::Metrics;
@@ -41,6 +42,8 @@ pub struct HttpOptions {
     pub public_url: Option<PublicUrl>,
     /// How nodes reach the pull door.
     pub pull_url: Option<PublicUrl>,
+    /// Proxies whose word on host and scheme counts.
+    pub trusted_proxies: Vec<AddressRange>,
     /// Whether the management API has a door of its own.
     pub api_has_own_door: bool,
     /// The largest manifest, in bytes.

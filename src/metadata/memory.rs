@@ -212,7 +212,7 @@ impl Memory {
                 Mark::Tag(repository, tag) => self.tags.forget(&(*repository, tag.clone())),
                 Mark::Link(repository, digest) => self.links.forget(&(*repository, *digest)),
                 Mark::Manifest(repository, digest) => {
-                    self.manifests.forget(&(*repository, *digest))
+                    self.manifests.forget(&(*repository, *digest));
                 }
                 Mark::Workspace(workspace) => {
                     self.workspaces_by_id.forget(&workspace.id);

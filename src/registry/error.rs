@@ -31,9 +31,9 @@ pub enum RegistryError {
     #[error("the content has the digest {actual}, not {expected}")]
     DigestMismatch {
         /// What the client said.
-        expected: Digest,
+        expected: Box<Digest>,
         /// What the bytes say.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// The session hashed with one algorithm and was completed with another, and the blob is too large to read again.
     #[error(

@@ -144,8 +144,8 @@ impl Registry {
                     Ok(actual)
                 } else {
                     Err(RegistryError::DigestMismatch {
-                        expected: *expected,
-                        actual,
+                        expected: Box::new(*expected),
+                        actual: Box::new(actual),
                     })
                 }
             }

@@ -304,8 +304,8 @@ impl Registry {
             Ok(())
         } else {
             Err(RegistryError::DigestMismatch {
-                expected: *digest,
-                actual,
+                expected: Box::new(*digest),
+                actual: Box::new(actual),
             })
         }
     }

@@ -3,6 +3,11 @@
 //! They need programs that `cargo test` cannot install, so they run where `BERTH_TEST_CLIENTS` is set, as
 //! `make test` does; there a missing program is a failure, never a skip.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot set itself up has failed"
+)]
+
 mod docker;
 mod docker_images;
 mod docker_logins;

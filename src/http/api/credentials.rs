@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 
-use super::super::{Http, Shared};
+use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, answer};
 use crate::auth::{CredentialRequest, RegistryHosts, Revocation};
@@ -17,7 +17,7 @@ impl FromRequestParts<Shared> for Hosts {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
-        let asked = Http::asked_host(parts);
+        let asked = http.asked_host(parts);
         let push = http
             .options
             .public_url
