@@ -148,6 +148,10 @@ impl Metadata {
             fresh.open(upload.clone());
             return Ok(());
         }
+        self.write_upload(upload).await
+    }
+
+    async fn write_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
         let mut change = self.begin().await?;
         change.insert_upload(upload).await?;
         change.commit().await
@@ -211,9 +215,13 @@ impl Metadata {
         if let Some(mut taken) = self.take_fresh_upload(id) {
             taken.upload.epoch += 1;
             taken.upload.touched_at = now;
-            let mut change = self.begin().await?;
-            change.insert_upload(&taken.upload).await?;
-            change.commit().await?;
+            if let Err(error) = self.write_upload(&taken.upload).await {
+                // The client was promised this session: it goes on without a row.
+                if let Some(mut fresh) = self.fresh_uploads.lock() {
+                    fresh.open(taken.upload);
+                }
+                return Err(error);
+            }
             return Ok(Some(TakenUpload {
                 fresh: false,
                 ..taken
@@ -389,17 +397,14 @@ impl Transaction {
         row.map(UploadRow::try_from).transpose()
     }
 
-    /// Marks a session as done with its digest.
-    ///
-    /// # Errors
-    /// [`MetadataError::Conflict`] when another request has taken the session.
+    /// Marks a session as done with its digest. `false` when another request has taken the session.
     pub async fn finish_upload(
         &mut self,
         id: UploadId,
         epoch: i64,
         digest: &Digest,
         now: Millis,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         let finished = on!(self.connection(), c => sqlx::query(
             "UPDATE uploads SET state = 'done', digest = $3, touched_at = $4 \
              WHERE id = $1 AND epoch = $2 AND state = 'open'",
@@ -411,10 +416,6 @@ impl Transaction {
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?;
-        if finished == 1 {
-            Ok(())
-        } else {
-            Err(MetadataError::Conflict(sqlx::Error::RowNotFound))
-        }
+        Ok(finished == 1)
     }
 }

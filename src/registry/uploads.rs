@@ -271,9 +271,10 @@ impl Registry {
         change.store_blob(blob, damaged, now, now).await?;
         change.link(repository.id, &blob.digest, now).await?;
         if !taken.fresh {
-            change
-                .finish_upload(taken.upload.id, taken.upload.epoch, &blob.digest, now)
-                .await?;
+            let (id, epoch) = (taken.upload.id, taken.upload.epoch);
+            if !change.finish_upload(id, epoch, &blob.digest, now).await? {
+                return Err(RegistryError::UploadSuperseded);
+            }
         }
         Ok(change.commit().await?)
     }
