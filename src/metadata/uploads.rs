@@ -427,17 +427,14 @@ impl Transaction {
         row.map(UploadRow::try_from).transpose()
     }
 
-    /// Marks a session as done with its digest.
-    ///
-    /// # Errors
-    /// [`MetadataError::Conflict`] when another request has taken the session.
+    /// Marks a session as done with its digest; false when another request has taken or ended it.
     pub async fn finish_upload(
         &mut self,
         id: UploadId,
         epoch: i64,
         digest: &Digest,
         now: Millis,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         let finished = on!(self.connection(), c => sqlx::query(
             "UPDATE uploads SET state = 'done', digest = $3, touched_at = $4 \
              WHERE id = $1 AND epoch = $2 AND state = 'open'",
@@ -449,10 +446,6 @@ impl Transaction {
         .execute(c)
         .await
         .map(|done| done.rows_affected()))?;
-        if finished == 1 {
-            Ok(())
-        } else {
-            Err(MetadataError::Conflict(sqlx::Error::RowNotFound))
-        }
+        Ok(finished == 1)
     }
 }
