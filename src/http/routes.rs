@@ -4,10 +4,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::handler::Handler;
+use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, any, on};
 use tower::util::MapRequest;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -132,8 +133,15 @@ pub fn rows(door: Door, api_has_own_door: bool) -> Vec<RouteRow> {
 /// What a door answers with.
 #[must_use]
 pub fn service(http: &Shared, door: Door) -> DoorService {
-    let router = table(door, http.options.api_has_own_door)
-        .router
+    let mut router = table(door, http.options.api_has_own_door).router;
+    if door == Door::Pull {
+        // They have no GET of their own here, and would otherwise be paths that do not exist.
+        router = router
+            .route(UPLOADS, any(pulls_only))
+            .route(UPLOADS_BARE, any(pulls_only))
+            .route(UPLOAD, any(pulls_only));
+    }
+    let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
@@ -173,6 +181,17 @@ async fn method_not_allowed(request: Request) -> Response {
             request.method()
         ),
     )
+    .into_response()
+}
+
+/// An upload at a door that only reads.
+async fn pulls_only() -> Response {
+    DistributionError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        ErrorCode::Unsupported,
+        "this address is for pulls alone: push to the registry's public address",
+    )
+    .header(ALLOW, "")
     .into_response()
 }
 

@@ -61,7 +61,7 @@ impl Reader {
 #[derive(Clone)]
 pub(super) enum Database {
     Sqlite { readers: SqlitePool, writer: Writer },
-    Postgres { pool: PgPool },
+    Postgres { pool: PgPool, memory: Arc<Memory> },
 }
 
 impl Database {
@@ -72,7 +72,9 @@ impl Database {
     ) -> Result<Self, MetadataError> {
         match &options.location {
             DatabaseLocation::Sqlite(path) => Self::open_sqlite(path, options, memory).await,
-            DatabaseLocation::Postgres(url) => Self::open_postgres(url.expose(), options).await,
+            DatabaseLocation::Postgres(url) => {
+                Self::open_postgres(url.expose(), options, memory).await
+            }
         }
     }
 
@@ -113,7 +115,11 @@ impl Database {
         })
     }
 
-    async fn open_postgres(url: &str, limits: &MetadataOptions) -> Result<Self, MetadataError> {
+    async fn open_postgres(
+        url: &str,
+        limits: &MetadataOptions,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, MetadataError> {
         let timeout = format!("{}ms", limits.statement_timeout.as_millis());
         let options = PgConnectOptions::from_str(url)?
             .application_name("berth")
@@ -127,20 +133,25 @@ impl Database {
             .run(&pool)
             .await
             .map_err(MetadataError::Migrate)?;
-        Ok(Self::Postgres { pool })
+        Ok(Self::Postgres {
+            pool,
+            memory: Arc::clone(memory),
+        })
     }
 
     pub(super) async fn read(&self) -> Result<Reader, MetadataError> {
         match self {
             Self::Sqlite { readers, .. } => Ok(Reader::Sqlite(readers.acquire().await?)),
-            Self::Postgres { pool } => Ok(Reader::Postgres(pool.acquire().await?)),
+            Self::Postgres { pool, .. } => Ok(Reader::Postgres(pool.acquire().await?)),
         }
     }
 
     pub(super) async fn begin(&self) -> Result<Transaction, MetadataError> {
         let kind = match self {
             Self::Sqlite { writer, .. } => TransactionKind::Sqlite(writer.turn().await?),
-            Self::Postgres { pool } => TransactionKind::Postgres(pool.begin().await?),
+            Self::Postgres { pool, memory } => {
+                TransactionKind::Postgres(pool.begin().await?, Arc::clone(memory))
+            }
         };
         Ok(Transaction {
             kind,
@@ -174,7 +185,7 @@ impl Database {
                 writer.stop().await;
                 readers.close().await;
             }
-            Self::Postgres { pool } => pool.close().await,
+            Self::Postgres { pool, .. } => pool.close().await,
         }
     }
 }
@@ -208,7 +219,7 @@ async fn checkpoint(readers: SqlitePool) {
 
 enum TransactionKind {
     Sqlite(Turn),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(sqlx::Transaction<'static, Postgres>, Arc<Memory>),
 }
 
 /// A change that is kept whole or not at all. Dropping it undoes it.
@@ -221,7 +232,7 @@ impl Transaction {
     pub(super) fn connection(&mut self) -> Connection<'_> {
         match &mut self.kind {
             TransactionKind::Sqlite(turn) => Connection::Sqlite(turn.connection()),
-            TransactionKind::Postgres(transaction) => Connection::Postgres(transaction),
+            TransactionKind::Postgres(transaction, _) => Connection::Postgres(transaction),
         }
     }
 
@@ -234,7 +245,14 @@ impl Transaction {
     pub async fn commit(self) -> Result<(), MetadataError> {
         match self.kind {
             TransactionKind::Sqlite(turn) => turn.commit(self.marks).await,
-            TransactionKind::Postgres(transaction) => Ok(transaction.commit().await?),
+            TransactionKind::Postgres(transaction, memory) => {
+                // Other processes may go on for a moment with what they remember; this one may not. As in the writer
+                // of SQLite: before, so that an unknown outcome leaves nothing old, and after, for readers that raced.
+                memory.forget(&self.marks);
+                let committed = transaction.commit().await;
+                memory.forget(&self.marks);
+                Ok(committed?)
+            }
         }
     }
 }

@@ -110,11 +110,21 @@ pub enum RegistryError {
     Refused(#[from] Refusal),
     /// The storage said no.
     #[error(transparent)]
-    Storage(#[from] StoreError),
+    Storage(StoreError),
     /// The database said no.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// A task of ours broke.
     #[error("a task ended unexpectedly")]
     Broken(#[source] tokio::task::JoinError),
+}
+
+impl From<StoreError> for RegistryError {
+    /// Another request may take an upload at any moment, also while its bytes are matched or published.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Superseded { .. } => Self::UploadSuperseded,
+            error => Self::Storage(error),
+        }
+    }
 }

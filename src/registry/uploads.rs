@@ -268,14 +268,16 @@ impl Registry {
         let repository = change
             .ensure_repository(granted.workspace_id(), granted.repository(), now)
             .await?;
+        // First of all: who lost the session has lost its object too, and no second try brings them back.
+        if !taken.fresh
+            && !change
+                .finish_upload(taken.upload.id, taken.upload.epoch, &blob.digest, now)
+                .await?
+        {
+            return Err(RegistryError::UploadSuperseded);
+        }
         change.store_blob(blob, damaged, now, now).await?;
         change.link(repository.id, &blob.digest, now).await?;
-        if !taken.fresh {
-            let (id, epoch) = (taken.upload.id, taken.upload.epoch);
-            if !change.finish_upload(id, epoch, &blob.digest, now).await? {
-                return Err(RegistryError::UploadSuperseded);
-            }
-        }
         Ok(change.commit().await?)
     }
 
@@ -369,7 +371,6 @@ impl Registry {
                     .await?;
                 Err(RegistryError::UploadUnknown(upload.id))
             }
-            Err(StoreError::Superseded { .. }) => Err(RegistryError::UploadSuperseded),
             Err(error) => Err(error.into()),
         }
     }
@@ -474,11 +475,7 @@ async fn receive<B: Body>(writer: &mut Writer, chunk: &mut Chunk<B>) -> Result<(
                 received,
             });
         }
-        match writer.write(bytes).await {
-            Ok(()) => {}
-            Err(StoreError::Superseded { .. }) => return Err(RegistryError::UploadSuperseded),
-            Err(error) => return Err(error.into()),
-        }
+        writer.write(bytes).await?;
     }
     match announced {
         Some(announced) if announced != received => Err(RegistryError::SizeMismatch {

@@ -1,5 +1,20 @@
 //! The management API, authorisation and the house plan, from outside.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it does not expect has failed"
+)]
+
+mod concurrency;
+mod credentials;
+mod durability;
+mod hot_path;
 mod layers;
+mod live_rights;
+mod matrix;
+mod operations;
+mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
+mod tenancy;
+mod tokens;

@@ -12,6 +12,8 @@
 
 pub(crate) mod calls;
 pub(crate) mod database;
+pub(crate) mod distribution;
+pub(crate) mod process;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tempfile::TempDir;
 
 use calls::Api;
 use database::TestDatabase;
+use distribution::{Distribution, Login};
 
 /// Where a test's clock begins: 2026-01-01T00:00:00Z.
 pub(crate) const START: Millis = Millis(1_767_225_600_000);
@@ -106,6 +109,24 @@ impl TestRegistry {
         }
     }
 
+    /// Another registry on the same PostgreSQL database, with a data folder of its own, as a second replica has it.
+    pub(crate) async fn replica(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = self.config.clone();
+        config.server.data_dir = directory.path().join("data");
+        let (clock, database) = (self.clock.clone(), Arc::clone(&self.database));
+        let running = app::start(&config, clock.clone())
+            .await
+            .expect("the second registry starts");
+        Self {
+            running,
+            clock,
+            database,
+            directory,
+            config,
+        }
+    }
+
     pub(crate) fn url(&self, door: Door) -> String {
         format!(
             "http://{}",
@@ -132,13 +153,29 @@ impl TestRegistry {
         self.secret("main.key")
     }
 
-    /// The management API with a key.
+    /// The management API with a key, at its own door if it has one.
     pub(crate) fn api(&self, key: &str) -> Api {
-        Api::new(&self.url(Door::Public), key)
+        let own_door = self.running.address(Door::Api).map(|_| Door::Api);
+        Api::new(&self.url(own_door.unwrap_or(Door::Public)), key)
     }
 
     pub(crate) fn operator(&self) -> Api {
         self.api(&self.operator_key())
+    }
+
+    /// The distribution API at a door.
+    pub(crate) fn distribution(&self, door: Door, login: Login) -> Distribution {
+        Distribution::new(&self.url(door), login)
+    }
+
+    /// The distribution API at the public door, with an API key as the password.
+    pub(crate) fn with_key(&self, key: &str) -> Distribution {
+        self.distribution(Door::Public, Login::key(key))
+    }
+
+    /// The configuration it was started with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     /// A new workspace `name` in the account `main`, with team key `<name>key`.
