@@ -144,11 +144,15 @@ async fn find(
 impl Metadata {
     /// Opens a session.
     pub async fn open_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
-        if let Some(mut fresh) = self.fresh_uploads.lock() {
-            fresh.open(upload.clone());
-            return Ok(());
+        let kept = self
+            .fresh_uploads
+            .lock()
+            .is_some_and(|mut fresh| fresh.open(upload.clone()));
+        if kept {
+            Ok(())
+        } else {
+            self.write_upload(upload).await
         }
-        self.write_upload(upload).await
     }
 
     async fn write_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
@@ -397,20 +401,22 @@ impl Transaction {
         row.map(UploadRow::try_from).transpose()
     }
 
-    /// Marks a session as done with its digest. `false` when another request has taken the session.
+    /// Marks a session as done with its digest. `false` when it is not open any more.
+    ///
+    /// Whose epoch it is does not matter here: the object is published and verified, and nobody can change it.
     pub async fn finish_upload(
         &mut self,
         id: UploadId,
-        epoch: i64,
+        object_key: ObjectKey,
         digest: &Digest,
         now: Millis,
     ) -> Result<bool, MetadataError> {
         let finished = on!(self.connection(), c => sqlx::query(
             "UPDATE uploads SET state = 'done', digest = $3, touched_at = $4 \
-             WHERE id = $1 AND epoch = $2 AND state = 'open'",
+             WHERE id = $1 AND object_key = $2 AND state = 'open'",
         )
         .bind(id.to_string())
-        .bind(epoch)
+        .bind(object_key.to_string())
         .bind(digest.to_string())
         .bind(now.0)
         .execute(c)

@@ -85,7 +85,7 @@ async fn tour(fixture: &Fixture) {
         change.link(repository, &blob.digest, START).await?;
         change.has_link(repository, &blob.digest).await?;
         change
-            .finish_upload(upload.id, upload.epoch, &blob.digest, START)
+            .finish_upload(upload.id, upload.object_key, &blob.digest, START)
             .await?;
         change
             .lock_tags(repository, &BTreeSet::from([latest.clone()]))
