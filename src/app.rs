@@ -66,7 +66,7 @@ impl Running {
 pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metadata = Metadata::open(&metadata_options(config), clock.clone())
+    let metadata = Metadata::open(&metadata_options(config))
         .await
         .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
     let blobs = config.blobs_path();

@@ -30,11 +30,6 @@ const REQUEST_BUCKETS: [f64; 16] = [
     300.0,
 ];
 
-/// Buckets of database and storage operations, in seconds.
-const OPERATION_BUCKETS: [f64; 14] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
-];
-
 /// Logging or metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -151,9 +146,7 @@ pub struct Metrics {
     auth_failures: IntCounterVec,
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
-    database_seconds: HistogramVec,
     writer_queue_length: IntGauge,
-    storage_seconds: HistogramVec,
 }
 
 /// Registers metrics one after the other.
@@ -222,7 +215,7 @@ impl Metrics {
             )?,
             request_seconds: registrar.histograms(
                 "berth_http_request_duration_seconds",
-                "Time from the head of a request to the end of its answer.",
+                "Time from the head of a request to the beginning of its answer.",
                 &["door", "route"],
                 &REQUEST_BUCKETS,
             )?,
@@ -233,7 +226,7 @@ impl Metrics {
             )?,
             sent_bytes: registrar.counters(
                 "berth_http_sent_bytes_total",
-                "Bytes of response bodies.",
+                "Bytes of response bodies, as their heads announce them.",
                 &["door"],
             )?,
             connections: registrar.gauges(
@@ -257,21 +250,9 @@ impl Metrics {
                 "Look-ups that memory could not answer.",
                 &["cache"],
             )?,
-            database_seconds: registrar.histograms(
-                "berth_database_operation_seconds",
-                "Time of database operations, their wait for a connection included.",
-                &["operation"],
-                &OPERATION_BUCKETS,
-            )?,
             writer_queue_length: registrar.gauge(
                 "berth_writer_queue_length",
                 "Writes that wait for the database's writer.",
-            )?,
-            storage_seconds: registrar.histograms(
-                "berth_storage_operation_seconds",
-                "Time of storage operations.",
-                &["operation"],
-                &OPERATION_BUCKETS,
             )?,
             registry: registrar.0,
         })
@@ -338,23 +319,9 @@ impl Metrics {
         }
     }
 
-    /// Notes how long a database operation took.
-    pub fn database_operation(&self, operation: &'static str, duration: Duration) {
-        self.database_seconds
-            .with_label_values(&[operation])
-            .observe(duration.as_secs_f64());
-    }
-
     /// Sets how many writes wait for the writer.
     pub fn set_writer_queue_length(&self, length: i64) {
         self.writer_queue_length.set(length);
-    }
-
-    /// Notes how long a storage operation took.
-    pub fn storage_operation(&self, operation: &'static str, duration: Duration) {
-        self.storage_seconds
-            .with_label_values(&[operation])
-            .observe(duration.as_secs_f64());
     }
 
     /// All metrics in Prometheus' text format, of type [`METRICS_CONTENT_TYPE`].
@@ -416,9 +383,7 @@ mod tests {
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
         metrics.set_cache_lookups("tags", 1, 1);
-        metrics.database_operation("read", Duration::from_micros(200));
         metrics.set_writer_queue_length(3);
-        metrics.storage_operation("commit", Duration::from_secs(1));
         let without_buckets: String = metrics
             .render()
             .lines()

@@ -35,6 +35,7 @@ CREATE TABLE repositories (
   image_at BIGINT,
   deletion_id TEXT COLLATE "C" REFERENCES deletions (id)
 );
+CREATE INDEX repositories_deletion ON repositories (deletion_id) WHERE deletion_id IS NOT NULL;
 CREATE INDEX repositories_images ON repositories (workspace_id, name) WHERE image_at IS NOT NULL AND deletion_id IS NULL;
 
 -- Images claim their names here, and so will aliases: one name, one meaning.
@@ -54,6 +55,7 @@ CREATE TABLE links (
   PRIMARY KEY (repository_id, digest)
 );
 CREATE INDEX links_digest ON links (digest);
+CREATE INDEX links_deletion ON links (deletion_id) WHERE deletion_id IS NOT NULL;
 CREATE INDEX links_unneeded ON links (unneeded_since) WHERE unneeded_since IS NOT NULL;
 
 CREATE TABLE manifest_contents (
@@ -76,6 +78,7 @@ CREATE TABLE manifests (
   PRIMARY KEY (repository_id, digest)
 );
 CREATE INDEX manifests_subject ON manifests (repository_id, subject, digest) WHERE subject IS NOT NULL;
+CREATE INDEX manifests_deletion ON manifests (deletion_id) WHERE deletion_id IS NOT NULL;
 CREATE INDEX manifests_content ON manifests (digest);
 
 -- What a manifest needs of its repository; the links it names cannot go while it has a row.
@@ -126,6 +129,7 @@ CREATE TABLE tag_history (
 );
 CREATE INDEX tag_history_tag ON tag_history (repository_id, name, id);
 CREATE INDEX tag_history_digest ON tag_history (repository_id, digest, ended_at);
+CREATE INDEX tag_history_deletion ON tag_history (deletion_id) WHERE deletion_id IS NOT NULL;
 CREATE INDEX tag_history_ended ON tag_history (ended_at);
 
 CREATE TABLE uploads (

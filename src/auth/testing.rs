@@ -32,7 +32,7 @@ pub(crate) async fn metadata() -> (Metadata, Clock, TempDir) {
         memory_entries: 1_000,
         memory_bytes: 1_000_000,
     };
-    let metadata = Metadata::open(&options, clock.clone()).await.unwrap();
+    let metadata = Metadata::open(&options).await.unwrap();
     (metadata, clock, folder)
 }
 

@@ -249,7 +249,7 @@ fn a_value_of_the_wrong_type_is_refused_by_its_variable() {
         refusal(from_environment(&[
             ("BERTH_AUTH__API_KEYS_AS_PASSWORDS", "yes"),
             ("BERTH_LIMITS__MANIFEST_BYTES", "4MiB"),
-            ("BERTH_LIMITS__PAGE_SIZE", "-1"),
+            ("BERTH_LIMITS__REHASH_BYTES", "-1"),
             ("BERTH_LOG__FORMAT", "xml"),
             ("BERTH_SERVER__PUBLIC_LISTEN", ":5000"),
             ("BERTH_SERVER__PUBLIC_URL", "https://registry.example.com/v2"),
@@ -260,7 +260,7 @@ fn a_value_of_the_wrong_type_is_refused_by_its_variable() {
     BERTH_AUTH__API_KEYS_AS_PASSWORDS is neither true nor false
     BERTH_DATABASE__URL cannot be used: this is not a PostgreSQL URL; write postgres://user:password@host/database, or leave it out for the SQLite file in the data folder
     BERTH_LIMITS__MANIFEST_BYTES is not a whole number, 0 or more, in digits
-    BERTH_LIMITS__PAGE_SIZE is not a whole number, 0 or more, in digits
+    BERTH_LIMITS__REHASH_BYTES is not a whole number, 0 or more, in digits
     BERTH_LOG__FORMAT cannot be used: unknown variant `xml`, expected one of `auto`, `text`, `json`
     BERTH_SERVER__PUBLIC_LISTEN cannot be used: ":5000" is not an address and a port; write one such as 127.0.0.1:5000, or 0.0.0.0:5000 for every interface
     BERTH_SERVER__PUBLIC_URL cannot be used: "https://registry.example.com/v2" has a path, query or fragment; write one such as https://registry.example.com

@@ -74,14 +74,20 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
         return DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "not found");
     }
     let reason = match &refusal {
-        Refusal::Challenge { error: None, .. } => "anonymous",
+        // Clients begin without credentials; only a password that was sent has failed.
+        Refusal::Challenge { error: None, .. } => parts
+            .headers
+            .contains_key(AUTHORIZATION)
+            .then_some("password"),
         Refusal::Challenge {
             error: Some(error), ..
-        } => error.as_str(),
-        Refusal::Denied { .. } => "denied",
-        Refusal::Unavailable(_) => "unavailable",
+        } => Some(error.as_str()),
+        Refusal::Denied { .. } => Some("denied"),
+        Refusal::Unavailable(_) => None,
     };
-    http.metrics.auth_failure(reason);
+    if let Some(reason) = reason {
+        http.metrics.auth_failure(reason);
+    }
     DistributionError::refusal(
         refusal,
         realm(parts, http).as_deref(),

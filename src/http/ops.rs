@@ -13,6 +13,12 @@ pub(super) async fn metrics(State(http): State<Shared>) -> Response {
     http.metrics.set_writer_queue_length(
         i64::try_from(http.metadata.writer_queue_length()).unwrap_or(i64::MAX),
     );
+    match http.metadata.count_open_uploads().await {
+        Ok(uploads) => http
+            .metrics
+            .set_open_uploads(i64::try_from(uploads).unwrap_or(i64::MAX)),
+        Err(error) => log_cause("open uploads could not be counted", &error),
+    }
     for count in http.metadata.memory_counts() {
         http.metrics
             .set_cache_lookups(count.table, count.hits, count.misses);

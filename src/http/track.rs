@@ -1,13 +1,18 @@
 //! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use tracing::Instrument as _;
 
 use super::Shared;
 use super::door::{Door, Peer};
@@ -61,10 +66,9 @@ pub(super) async fn track(
     request.extensions_mut().insert(notes.clone());
     request.extensions_mut().insert(id.clone());
     let span = tracing::error_span!("request", request_id = id.as_str());
-    let mut response = {
-        use tracing::Instrument as _;
-        next.run(request).instrument(span).await
-    };
+    let received_bytes = Arc::new(AtomicU64::new(0));
+    let request = counted(request, &received_bytes);
+    let mut response = next.run(request).instrument(span).await;
     if route.starts_with("/v2/") {
         response
             .headers_mut()
@@ -82,10 +86,14 @@ pub(super) async fn track(
         status.as_u16(),
         duration,
     );
-    let sent_bytes = response.body().size_hint().exact().unwrap_or(0);
-    if method != Method::HEAD {
-        http.metrics.sent(door.as_str(), sent_bytes);
-    }
+    let sent_bytes = if method == Method::HEAD {
+        0
+    } else {
+        announced_bytes(&response)
+    };
+    http.metrics.sent(door.as_str(), sent_bytes);
+    let received_bytes = received_bytes.load(Ordering::Relaxed);
+    http.metrics.received(door.as_str(), received_bytes);
     let line = Line {
         id: &id,
         door,
@@ -93,11 +101,36 @@ pub(super) async fn track(
         method: &method,
         status,
         peer,
+        received_bytes,
         sent_bytes,
         notes: &notes,
     };
     line.write(duration);
     response
+}
+
+/// Counts the bytes of the body as they are read.
+fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
+    if request.body().is_end_stream() {
+        return request;
+    }
+    let received_bytes = Arc::clone(received_bytes);
+    request.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
+            received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            frame
+        }))
+    })
+}
+
+/// How many bytes the body of an answer will have.
+fn announced_bytes(response: &Response) -> u64 {
+    let header = response.headers().get(CONTENT_LENGTH);
+    let announced = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    announced
+        .or_else(|| response.body().size_hint().exact())
+        .unwrap_or(0)
 }
 
 /// One line of the log.
@@ -108,6 +141,7 @@ struct Line<'a> {
     method: &'a Method,
     status: StatusCode,
     peer: Option<Peer>,
+    received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
 }
@@ -115,14 +149,21 @@ struct Line<'a> {
 impl Line<'_> {
     /// Reads that went well are for debugging; what changed or refused something is for the operator.
     fn write(&self, duration: std::time::Duration) {
-        let quiet = self.door == Door::Ops || matches!(*self.method, Method::GET | Method::HEAD);
-        if quiet && !self.status.is_client_error() && !self.status.is_server_error() {
+        let read = self.door == Door::Ops || matches!(*self.method, Method::GET | Method::HEAD);
+        let went_well = !self.status.is_client_error() && !self.status.is_server_error();
+        if (read && went_well) || self.is_first_step() {
             if tracing::enabled!(tracing::Level::DEBUG) {
                 self.event(duration, false);
             }
         } else {
             self.event(duration, true);
         }
+    }
+
+    /// Clients begin without credentials, to be told where to get a token.
+    fn is_first_step(&self) -> bool {
+        let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.status == StatusCode::UNAUTHORIZED && notes.principal.as_deref() == Some("anonymous")
     }
 
     fn event(&self, duration: std::time::Duration, loud: bool) {
@@ -141,6 +182,7 @@ impl Line<'_> {
                     principal = notes.principal.as_deref(),
                     repository,
                     address,
+                    received_bytes = self.received_bytes,
                     sent_bytes = self.sent_bytes,
                     duration_ms,
                     "request answered"

@@ -57,10 +57,18 @@ impl TryFrom<BlobRow> for LinkedBlob {
     }
 }
 
-/// Brings condemned links back; a link deleted by hand stays deleted.
+/// The members of a list, condemned ones included; a link deleted by hand is none.
+const MEMBERS: Statement = over_list!(
+    "SELECT digest FROM links WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
+    "$2",
+    ""
+);
+
+/// Brings back what was condemned, and ends the grace of what nobody needed until now.
 const REVIVE: Statement = over_list!(
     "UPDATE links SET condemned_at = NULL, unneeded_since = NULL \
-     WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
+     WHERE repository_id = $1 AND deletion_id IS NULL \
+     AND (condemned_at IS NOT NULL OR unneeded_since IS NOT NULL) AND digest IN ",
     "$2",
     " RETURNING digest"
 );
@@ -257,7 +265,7 @@ impl Transaction {
         Ok(on!(self.connection(), c => sqlx::query(
             "UPDATE objects SET state = 'doomed', due_at = $1 \
              WHERE state = 'writing' AND (due_at <= $1 OR $2 = 1) \
-             AND NOT EXISTS (SELECT 1 FROM uploads WHERE uploads.object_key = objects.key)",
+             AND key NOT IN (SELECT object_key FROM uploads)",
         )
         .bind(now.0)
         .bind(i64::from(all))
@@ -307,20 +315,29 @@ impl Transaction {
         if digests.is_empty() {
             return Ok(BTreeSet::new());
         }
+        let digests = json_list(digests);
+        for digest in self.links_of(&REVIVE, repository, &digests).await? {
+            self.mark(Mark::Link(repository, digest));
+        }
+        self.links_of(&MEMBERS, repository, &digests).await
+    }
+
+    async fn links_of(
+        &mut self,
+        statement: &Statement,
+        repository: RepositoryId,
+        digests: &str,
+    ) -> Result<BTreeSet<Digest>, MetadataError> {
         let connection = self.connection();
-        let statement = REVIVE.of(&connection);
+        let statement = statement.of(&connection);
         let rows: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
             .bind(repository.0)
-            .bind(json_list(digests))
+            .bind(digests)
             .fetch_all(c)
             .await)?;
-        let mut members = BTreeSet::new();
-        for (digest,) in rows {
-            let digest = parse("digest", &digest)?;
-            self.mark(Mark::Link(repository, digest));
-            members.insert(digest);
-        }
-        Ok(members)
+        rows.iter()
+            .map(|(digest,)| parse("digest", digest))
+            .collect()
     }
 
     /// Whether a blob is a member of a repository, as this change sees it.

@@ -84,6 +84,7 @@ impl Database {
         memory: &Arc<Memory>,
     ) -> Result<Self, MetadataError> {
         let limits = options;
+        make_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -186,6 +187,17 @@ impl Database {
             }
             Self::Postgres { pool, .. } => pool.close().await,
         }
+    }
+}
+
+/// Makes the database file readable by its owner alone; SQLite gives its log the same mode.
+fn make_private(path: &Path) -> Result<(), MetadataError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(MetadataError::Unavailable(sqlx::Error::Io(error))),
     }
 }
 

@@ -36,6 +36,8 @@ impl MetadataError {
     }
 }
 
+/// SQLite's codes for the same: busy, locked, full.
+const SQLITE_UNAVAILABLE: [&str; 3] = ["5", "6", "13"];
 /// PostgreSQL's classes for "not now": connection exceptions, resources, operator intervention.
 const UNAVAILABLE_CLASSES: [&str; 3] = ["08", "53", "57"];
 
@@ -57,11 +59,7 @@ impl From<sqlx::Error> for MetadataError {
                 ) || code.starts_with("40")
                 {
                     Self::Conflict(error)
-                } else if UNAVAILABLE_CLASSES
-                    .iter()
-                    .any(|class| code.starts_with(class))
-                    && code.len() == 5
-                {
+                } else if is_unavailable(&code) {
                     Self::Unavailable(error)
                 } else {
                     Self::Database(error)
@@ -70,6 +68,13 @@ impl From<sqlx::Error> for MetadataError {
             _ => Self::Database(error),
         }
     }
+}
+
+fn is_unavailable(code: &str) -> bool {
+    // Only PostgreSQL's codes have five characters.
+    let class = code.get(..2).filter(|_| code.len() == 5);
+    class.is_some_and(|class| UNAVAILABLE_CLASSES.contains(&class))
+        || SQLITE_UNAVAILABLE.contains(&code)
 }
 
 /// Reads a typed value out of a text column.

@@ -12,6 +12,7 @@ mod database;
 mod deletions;
 mod dialect;
 mod error;
+mod fresh_uploads;
 mod manifests;
 mod memory;
 mod repositories;
@@ -38,7 +39,6 @@ pub use tags::TagChange;
 pub use uploads::{TakenUpload, UploadRow, UploadState};
 pub use workspaces::{NewWorkspace, Workspace, WorkspaceSettings};
 
-use crate::clock::Clock;
 use crate::config::DatabaseLocation;
 use database::{Database, ReadCount, Reader};
 use memory::{Memory, Ownership, Table};
@@ -66,14 +66,13 @@ pub struct Metadata {
     database: Database,
     memory: Arc<Memory>,
     contents: manifests::Contents,
-    fresh_uploads: uploads::FreshUploads,
+    fresh_uploads: fresh_uploads::FreshUploads,
     reads: Arc<ReadCount>,
-    clock: Clock,
 }
 
 impl Metadata {
     /// Connects, brings the schema up to date, and checks that the database keeps what it is given.
-    pub async fn open(options: &MetadataOptions, clock: Clock) -> Result<Self, MetadataError> {
+    pub async fn open(options: &MetadataOptions) -> Result<Self, MetadataError> {
         let ownership = match options.location {
             DatabaseLocation::Sqlite(_) => Ownership::Sole,
             DatabaseLocation::Postgres(_) => Ownership::Shared,
@@ -85,9 +84,8 @@ impl Metadata {
             database,
             memory,
             contents: manifests::Contents::new(options.memory_bytes),
-            fresh_uploads: uploads::FreshUploads::new(ownership),
+            fresh_uploads: fresh_uploads::FreshUploads::new(ownership),
             reads: Arc::default(),
-            clock,
         })
     }
 

@@ -4,21 +4,14 @@
 //! writer that was overtaken changes nothing. Where one process owns the database, a session that has no bytes yet
 //! lives in memory alone: a POST that is followed by one PUT writes no row.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use berth_storage::{Digest, DigestAlgorithm, ObjectKey, Progress};
 
 use super::Metadata;
 use super::database::{Connection, Transaction, on};
 use super::error::{MetadataError, parse, to_i64, to_u64};
-use super::memory::Ownership;
 use crate::clock::Millis;
 use crate::oci::RepositoryName;
 use crate::oci::UploadId;
-
-/// Sessions without bytes, and finished ones, that are kept in memory at most. Past it, the oldest is given up.
-const FRESH_LIMIT: usize = 20_000;
 
 /// How far a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,23 +83,6 @@ pub struct TakenUpload {
     pub fresh: bool,
 }
 
-/// Sessions without a row.
-#[derive(Clone)]
-pub(super) struct FreshUploads(Option<Arc<Mutex<HashMap<UploadId, UploadRow>>>>);
-
-impl FreshUploads {
-    pub(super) fn new(ownership: Ownership) -> Self {
-        Self((ownership == Ownership::Sole).then(Arc::default))
-    }
-
-    fn lock(&self) -> Option<MutexGuard<'_, HashMap<UploadId, UploadRow>>> {
-        // Each change of the map is one call: a panic elsewhere leaves it whole.
-        self.0
-            .as_ref()
-            .map(|uploads| uploads.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
@@ -169,17 +145,13 @@ impl Metadata {
     /// Opens a session.
     pub async fn open_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock() {
-            if fresh.len() >= FRESH_LIMIT
-                && let Some(oldest) = fresh
-                    .values()
-                    .min_by_key(|upload| upload.touched_at)
-                    .map(|upload| upload.id)
-            {
-                fresh.remove(&oldest);
-            }
-            fresh.insert(upload.id, upload.clone());
+            fresh.open(upload.clone());
             return Ok(());
         }
+        self.write_upload(upload).await
+    }
+
+    async fn write_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
         let mut change = self.begin().await?;
         change.insert_upload(upload).await?;
         change.commit().await
@@ -187,11 +159,7 @@ impl Metadata {
 
     /// A session, whoever it belongs to.
     pub async fn upload(&self, id: UploadId) -> Result<Option<UploadRow>, MetadataError> {
-        if let Some(upload) = self
-            .fresh_uploads
-            .lock()
-            .and_then(|fresh| fresh.get(&id).cloned())
-        {
+        if let Some(upload) = self.fresh_uploads.lock().and_then(|fresh| fresh.find(id)) {
             return Ok(Some(upload));
         }
         find(self.read().await?.connection(), id).await
@@ -199,14 +167,10 @@ impl Metadata {
 
     /// Open sessions of a workspace: what its limit counts.
     pub async fn open_uploads(&self, workspace_id: &str) -> Result<u64, MetadataError> {
-        let fresh = self.fresh_uploads.lock().map_or(0, |fresh| {
-            fresh
-                .values()
-                .filter(|upload| {
-                    upload.state == UploadState::Open && upload.workspace_id == workspace_id
-                })
-                .count()
-        });
+        let fresh = self
+            .fresh_uploads
+            .lock()
+            .map_or(0, |fresh| fresh.count_open(workspace_id));
         let mut reader = self.read().await?;
         let (rows,): (i64,) = on!(reader.connection(), c => sqlx::query_as(
             "SELECT COUNT(*) FROM uploads WHERE workspace_id = $1 AND state = 'open'",
@@ -217,19 +181,29 @@ impl Metadata {
         Ok(fresh as u64 + to_u64("number of uploads", rows)?)
     }
 
+    /// Open sessions of all workspaces.
+    pub async fn count_open_uploads(&self) -> Result<u64, MetadataError> {
+        let fresh = self
+            .fresh_uploads
+            .lock()
+            .map_or(0, |fresh| fresh.count_all_open());
+        let mut reader = self.read().await?;
+        let (rows,): (i64,) = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT COUNT(*) FROM uploads WHERE state = 'open'",
+        )
+        .fetch_one(c)
+        .await)?;
+        Ok(fresh as u64 + to_u64("number of uploads", rows)?)
+    }
+
     /// Takes a session whose bytes will be completed in this request, if it has no row yet.
     #[must_use]
     pub fn take_fresh_upload(&self, id: UploadId) -> Option<TakenUpload> {
-        let mut fresh = self.fresh_uploads.lock()?;
-        let open = fresh
-            .get(&id)
-            .is_some_and(|upload| upload.state == UploadState::Open);
-        open.then(|| fresh.remove(&id))
-            .flatten()
-            .map(|upload| TakenUpload {
-                upload,
-                fresh: true,
-            })
+        let upload = self.fresh_uploads.lock()?.take(id)?;
+        Some(TakenUpload {
+            upload,
+            fresh: true,
+        })
     }
 
     /// Takes a session to write to it: whoever wrote to it before writes no more. `None` when it is not open.
@@ -241,9 +215,13 @@ impl Metadata {
         if let Some(mut taken) = self.take_fresh_upload(id) {
             taken.upload.epoch += 1;
             taken.upload.touched_at = now;
-            let mut change = self.begin().await?;
-            change.insert_upload(&taken.upload).await?;
-            change.commit().await?;
+            if let Err(error) = self.write_upload(&taken.upload).await {
+                // The client was promised this session: it goes on without a row.
+                if let Some(mut fresh) = self.fresh_uploads.lock() {
+                    fresh.open(taken.upload);
+                }
+                return Err(error);
+            }
             return Ok(Some(TakenUpload {
                 fresh: false,
                 ..taken
@@ -259,12 +237,9 @@ impl Metadata {
     }
 
     /// Remembers a session that was completed without ever having a row, so that the same PUT is answered again.
-    pub fn finish_fresh_upload(&self, mut upload: UploadRow, digest: Digest, now: Millis) {
-        upload.state = UploadState::Done;
-        upload.digest = Some(digest);
-        upload.touched_at = now;
+    pub fn finish_fresh_upload(&self, upload: UploadRow, digest: Digest, now: Millis) {
         if let Some(mut fresh) = self.fresh_uploads.lock() {
-            fresh.insert(upload.id, upload);
+            fresh.finish(upload, digest, now);
         }
     }
 
@@ -297,7 +272,7 @@ impl Metadata {
     /// Closes a session and dooms its object at once. `false` when there was nothing to close.
     pub async fn close_upload(&self, id: UploadId, now: Millis) -> Result<bool, MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock()
-            && fresh.remove(&id).is_some()
+            && fresh.take(id).is_some()
         {
             return Ok(true);
         }
@@ -323,23 +298,18 @@ impl Metadata {
         limit: u32,
     ) -> Result<Vec<UploadRow>, MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock() {
-            fresh.retain(|_, upload| {
-                upload.touched_at
-                    >= if upload.state == UploadState::Done {
-                        done_since
-                    } else {
-                        idle_since
-                    }
-            });
+            fresh.expire(idle_since, done_since);
         }
         let mut reader = self.read().await?;
         let rows: Vec<Row> = on!(reader.connection(), c => sqlx::query_as(
             "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
              digest, created_by, touched_at FROM uploads \
-             WHERE touched_at < $2 AND (state = 'done' OR touched_at < $1) ORDER BY touched_at LIMIT $3",
+             WHERE touched_at < $3 AND touched_at < CASE state WHEN 'done' THEN $2 ELSE $1 END \
+             ORDER BY touched_at LIMIT $4",
         )
         .bind(idle_since.0)
         .bind(done_since.0)
+        .bind(idle_since.max(done_since).0)
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
@@ -427,7 +397,7 @@ impl Transaction {
         row.map(UploadRow::try_from).transpose()
     }
 
-    /// Marks a session as done with its digest; false when another request has taken or ended it.
+    /// Marks a session as done with its digest. `false` when another request has taken the session.
     pub async fn finish_upload(
         &mut self,
         id: UploadId,

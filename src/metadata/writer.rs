@@ -144,10 +144,13 @@ async fn run(
 ) {
     let mut connection = Some(connection);
     while let Some(mut held) = connection.take() {
-        let first = tokio::select! {
-            biased;
-            request = requests.recv() => request,
-            _ = stopping.wait_for(|stop| *stop) => None,
+        // Stopping comes first, or those who keep asking would keep the writer for ever; who waits already is served.
+        let first = loop {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop), if !requests.is_closed() => requests.close(),
+                request = requests.recv() => break request,
+            }
         };
         let Some(first) = first else { return };
         if let Err(error) = execute(&mut held, "BEGIN IMMEDIATE").await {

@@ -1,0 +1,98 @@
+//! Upload sessions that have no row: those that have no bytes yet, and those that were completed in one request.
+//!
+//! Only where one process owns the database; elsewhere another one may get the next request of a session.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_storage::Digest;
+
+use super::memory::Ownership;
+use super::uploads::{UploadRow, UploadState};
+use crate::clock::Millis;
+use crate::oci::UploadId;
+
+/// Sessions of each kind that are kept at most. Past it, the oldest of the kind is given up.
+const LIMIT: usize = 20_000;
+
+/// The sessions of one process.
+#[derive(Clone)]
+pub(super) struct FreshUploads(Option<Arc<Mutex<Sessions>>>);
+
+/// Open sessions and done ones are kept apart: however many blobs are pushed, no open session is given up for a done
+/// one, which only answers a repeated request.
+#[derive(Default)]
+pub(super) struct Sessions {
+    open: HashMap<UploadId, UploadRow>,
+    done: HashMap<UploadId, UploadRow>,
+    /// The done ones, oldest first.
+    done_order: VecDeque<UploadId>,
+}
+
+impl FreshUploads {
+    pub(super) fn new(ownership: Ownership) -> Self {
+        Self((ownership == Ownership::Sole).then(Arc::default))
+    }
+
+    pub(super) fn lock(&self) -> Option<MutexGuard<'_, Sessions>> {
+        // No change of the maps can panic half way through.
+        self.0
+            .as_ref()
+            .map(|sessions| sessions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sessions {
+    pub(super) fn open(&mut self, upload: UploadRow) {
+        if self.open.len() >= LIMIT
+            && let Some(oldest) = self
+                .open
+                .values()
+                .min_by_key(|upload| upload.touched_at)
+                .map(|upload| upload.id)
+        {
+            self.open.remove(&oldest);
+        }
+        self.open.insert(upload.id, upload);
+    }
+
+    pub(super) fn find(&self, id: UploadId) -> Option<UploadRow> {
+        self.open.get(&id).or_else(|| self.done.get(&id)).cloned()
+    }
+
+    /// Takes an open session away.
+    pub(super) fn take(&mut self, id: UploadId) -> Option<UploadRow> {
+        self.open.remove(&id)
+    }
+
+    pub(super) fn finish(&mut self, mut upload: UploadRow, digest: Digest, now: Millis) {
+        upload.state = UploadState::Done;
+        upload.digest = Some(digest);
+        upload.touched_at = now;
+        if self.done.len() >= LIMIT
+            && let Some(oldest) = self.done_order.pop_front()
+        {
+            self.done.remove(&oldest);
+        }
+        self.done_order.push_back(upload.id);
+        self.done.insert(upload.id, upload);
+    }
+
+    pub(super) fn count_open(&self, workspace_id: &str) -> usize {
+        let of_workspace = |upload: &&UploadRow| upload.workspace_id == workspace_id;
+        self.open.values().filter(of_workspace).count()
+    }
+
+    pub(super) fn count_all_open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Forgets what nobody has used since.
+    pub(super) fn expire(&mut self, idle_since: Millis, done_since: Millis) {
+        self.open
+            .retain(|_, upload| upload.touched_at >= idle_since);
+        self.done
+            .retain(|_, upload| upload.touched_at >= done_since);
+        self.done_order.retain(|id| self.done.contains_key(id));
+    }
+}

@@ -1,0 +1,280 @@
+//! How the databases answer the statements of the hot path: by an index, never by reading a whole table.
+//!
+//! The statements are not copied here: sqlx says what it runs, and the layer is driven through its own doors.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use sqlx::AssertSqlSafe;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::contracts;
+use crate::fixture::{
+    Fixture, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion, tag, tag_change,
+};
+use crate::uploads::taken;
+
+contracts![no_hot_statement_reads_a_whole_table];
+
+/// The collector's look at all sessions, made once and only when an object is past its time. An index for it would cost
+/// every session.
+const LOOK_AT_ALL_SESSIONS: &str =
+    "UPDATE objects SET state = 'doomed', due_at = $1 WHERE state = 'writing'";
+
+static RECORDED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Begins to write down what the databases are asked.
+pub(crate) fn record() {
+    tracing_subscriber::registry().with(Recorder).init();
+}
+
+struct Recorder;
+
+impl<S: tracing::Subscriber> Layer<S> for Recorder {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Statement);
+    }
+}
+
+struct Statement;
+
+impl Visit for Statement {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        // The summary has the first words, the statement the whole text unless that is all there is.
+        let value = value.trim();
+        if field.name() == "db.statement" && !value.is_empty() {
+            let mut recorded = RECORDED.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.insert(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+fn recorded() -> BTreeSet<String> {
+    std::mem::take(&mut *RECORDED.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What pulls, pushes, deletions and the collector do.
+async fn tour(fixture: &Fixture) {
+    let metadata = &fixture.metadata;
+    let repository = fixture.repository("t-1111/app").await;
+    let upload = taken(fixture).await;
+    let blob = new_blob("layer");
+    let latest = tag("latest");
+    let saved = metadata
+        .save_upload(upload.id, upload.epoch, &upload.progress, START)
+        .await;
+    assert!(saved.unwrap());
+    let mut manifest = TestManifest::new("one").needing(&[blob.digest]);
+    manifest.subject = Some((blob.digest, Some("a/b"), String::from("{}")));
+    let index = TestManifest::new("index").index_of(&[manifest.digest()]);
+    let put = tag_change(repository.id, &latest, START);
+    let push = fixture.change(async |change| {
+        let name = &repository.name;
+        let repository = change.ensure_repository(WORKSPACE, name, START).await?.id;
+        change.record_object(blob.object_key, None, START).await?;
+        change.store_blob(&blob, None, START, START).await?;
+        change.link(repository, &blob.digest, START).await?;
+        change.has_link(repository, &blob.digest).await?;
+        change
+            .finish_upload(upload.id, upload.epoch, &blob.digest, START)
+            .await?;
+        change
+            .lock_tags(repository, &BTreeSet::from([latest.clone()]))
+            .await?;
+        for manifest in [&manifest, &index] {
+            let digest = manifest.put(change, repository, START).await?;
+            change
+                .present_manifests(repository, &manifest.children)
+                .await?;
+            change.put_tag(&put, &digest).await?;
+        }
+        change.tag(repository, &latest).await
+    });
+    push.await.unwrap();
+    let digest = manifest.digest();
+    metadata.repository(&repository.name).await.unwrap();
+    metadata.tag(repository.id, &latest).await.unwrap();
+    metadata.manifest(repository.id, &digest).await.unwrap();
+    metadata.manifest_bytes(&digest).await.unwrap();
+    metadata
+        .linked_blob(repository.id, &blob.digest)
+        .await
+        .unwrap();
+    metadata.stored_blob(&blob.digest).await.unwrap();
+    metadata.tags(repository.id, "", 10).await.unwrap();
+    metadata.image_names(WORKSPACE, "", 10).await.unwrap();
+    let referrers = metadata.referrers(repository.id, &blob.digest, Some("a/b"), "", 10, 10);
+    referrers.await.unwrap();
+    let mounts = metadata.repositories_with_blob(WORKSPACE, &blob.digest, 10);
+    mounts.await.unwrap();
+    rights(fixture).await;
+    delete_and_collect(fixture, &manifest, &index).await;
+}
+
+async fn rights(fixture: &Fixture) {
+    let metadata = &fixture.metadata;
+    metadata.workspace(WORKSPACE).await.unwrap();
+    metadata.workspace_by_prefix("t-1111").await.unwrap();
+    metadata.workspace_by_name("one").await.unwrap();
+    metadata.api_key("key").await.unwrap();
+    metadata.api_key_by_hash("hash").await.unwrap();
+    metadata.api_keys(WORKSPACE, "", 10).await.unwrap();
+    metadata
+        .is_credential_revoked(WORKSPACE, "id")
+        .await
+        .unwrap();
+    let used = [(String::from("key"), START)];
+    metadata.record_api_key_uses(&used).await.unwrap();
+    fixture
+        .change(async |change| change.purge_revocations(START, 10).await)
+        .await
+        .unwrap();
+}
+
+async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &TestManifest) {
+    let metadata = &fixture.metadata;
+    let repository = fixture.repository("t-1111/app").await;
+    let blob = manifest.blobs.first().copied().unwrap();
+    let latest = tag("latest");
+    let deletion = fixture.change(async |change| {
+        let deletion = open_deletion(change, &repository, START).await?;
+        let gone = tag_change(repository.id, &latest, START);
+        change.remove_tag(&gone, &deletion).await?;
+        change
+            .indexes_of(repository.id, &manifest.digest(), 5)
+            .await?;
+        for digest in [index.digest(), manifest.digest()] {
+            change
+                .remove_manifest(repository.id, &digest, &deletion, START)
+                .await?;
+        }
+        change
+            .manifests_needing_blob(repository.id, &blob, 5)
+            .await?;
+        change.remove_link(repository.id, &blob, &deletion).await
+    });
+    deletion.await.unwrap();
+    let upload = taken(fixture).await;
+    metadata.open_uploads(WORKSPACE).await.unwrap();
+    metadata.idle_uploads(START, START, 10).await.unwrap();
+    metadata.expire_upload(&upload, START).await.unwrap();
+    metadata.close_upload(upload.id, START).await.unwrap();
+    metadata.due_objects(START, 10).await.unwrap();
+    fixture
+        .change(async |change| {
+            change.doom_abandoned_objects(false, START).await?;
+            change.forget_object(upload.object_key).await
+        })
+        .await
+        .unwrap();
+}
+
+/// How a database would run a statement; `None` where it cannot say without knowing the types of the parameters.
+async fn plan(rows: &mut Rows, statement: &str) -> Option<Vec<String>> {
+    match rows {
+        Rows::Sqlite(connection) => {
+            let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let steps: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(explain).fetch_all(connection).await.unwrap();
+            Some(steps.into_iter().map(|(_, _, _, step)| step).collect())
+        }
+        Rows::Postgres(connection) => {
+            let parameters = (1..20)
+                .filter(|n| statement.contains(&format!("${n}")))
+                .count();
+            // Numbers, where the server cannot tell by itself.
+            let numbers = format!(" ({})", vec!["bigint"; parameters].join(", "));
+            let prepare =
+                |types: &str| AssertSqlSafe(format!("PREPARE statement{types} AS {statement}"));
+            if sqlx::raw_sql(prepare(""))
+                .execute(&mut *connection)
+                .await
+                .is_err()
+            {
+                let prepared = sqlx::raw_sql(prepare(&numbers))
+                    .execute(&mut *connection)
+                    .await;
+                prepared.ok()?;
+            }
+            let nulls = vec!["NULL"; parameters].join(", ");
+            let nulls = if nulls.is_empty() {
+                nulls
+            } else {
+                format!("({nulls})")
+            };
+            let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE statement{nulls}"));
+            let steps = sqlx::query_scalar(explain)
+                .fetch_all(&mut *connection)
+                .await;
+            sqlx::raw_sql("DEALLOCATE statement")
+                .execute(connection)
+                .await
+                .unwrap();
+            Some(steps.unwrap())
+        }
+    }
+}
+
+/// Whether a plan reads a whole table. PostgreSQL is told not to, and then does so only where no index helps.
+fn reads_everything(rows: &Rows, plan: &[String]) -> bool {
+    match rows {
+        Rows::Sqlite(_) => plan.iter().any(|step| {
+            step.starts_with("SCAN")
+                && !step.contains("VIRTUAL TABLE")
+                && !step.contains("CONSTANT ROW")
+        }),
+        Rows::Postgres(_) => {
+            let count = |word: &str| plan.iter().filter(|step| step.contains(word)).count();
+            let by_index = count("Scan using") + count("Bitmap Index Scan");
+            count("Seq Scan") > 0 || by_index > count("Index Cond")
+        }
+    }
+}
+
+/// So many workspaces that to read all of an index costs more than to look into the right one.
+const WORKSPACES: &str = "INSERT INTO workspaces (id, name, account_id, prefix, created_at) \
+     SELECT 'id-' || n, 'name-' || n, 'account', 'prefix-' || n, 0 FROM generate_series(1, 2000) n";
+
+async fn no_hot_statement_reads_a_whole_table(fixture: Fixture) {
+    recorded();
+    tour(&fixture).await;
+    let statements = recorded();
+    let mut rows = fixture.rows().await;
+    if !fixture.is_sqlite() {
+        rows.execute(WORKSPACES).await.unwrap();
+        rows.execute("ANALYZE workspaces").await.unwrap();
+        rows.execute("SET plan_cache_mode = force_generic_plan")
+            .await
+            .unwrap();
+        rows.execute("SET enable_seqscan = off").await.unwrap();
+    }
+    let (mut seen, mut scans) = (0, Vec::new());
+    for statement in &statements {
+        let verb = statement.split_whitespace().next().unwrap_or_default();
+        if !["SELECT", "INSERT", "UPDATE", "DELETE"].contains(&verb) {
+            continue;
+        }
+        let Some(plan) = plan(&mut rows, statement).await else {
+            assert_eq!(
+                verb, "INSERT",
+                "only inserts keep their plan to themselves: {statement}"
+            );
+            continue;
+        };
+        seen += 1;
+        if reads_everything(&rows, &plan) && !statement.starts_with(LOOK_AT_ALL_SESSIONS) {
+            scans.push(format!("{statement}\n    {}", plan.join("\n    ")));
+        }
+    }
+    assert!(seen > 40, "{seen} statements are not all: {statements:#?}");
+    assert!(scans.is_empty(), "{}", scans.join("\n\n"));
+}
