@@ -44,10 +44,9 @@ impl Answer {
 }
 
 impl Api {
-    pub(crate) fn new(url: &str, key: &str) -> Self {
-        let client = Client::builder().no_proxy().build().unwrap();
+    pub(crate) fn new(client: &Client, url: &str, key: &str) -> Self {
         Self {
-            client,
+            client: client.clone(),
             base: format!("{url}/api/v1"),
             key: key.to_owned(),
             workspace: None,

@@ -91,10 +91,9 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    pub(crate) fn new(url: &str, login: Login) -> Self {
-        let client = Client::builder().no_proxy().build().unwrap();
+    pub(crate) fn new(client: &Client, url: &str, login: Login) -> Self {
         Self {
-            client,
+            client: client.clone(),
             base: url.to_owned(),
             login,
         }

@@ -22,6 +22,7 @@ use berth::app::{self, Running};
 use berth::clock::{Clock, Millis};
 use berth::config::Config;
 use berth::http::Door;
+use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -37,6 +38,7 @@ pub(crate) struct TestRegistry {
     pub(crate) running: Running,
     pub(crate) clock: Clock,
     pub(crate) database: Arc<database::Location>,
+    client: Client,
     directory: TempDir,
     config: Config,
 }
@@ -46,6 +48,11 @@ pub(crate) struct Team {
     pub(crate) workspace: String,
     pub(crate) prefix: String,
     pub(crate) admin_key: String,
+}
+
+/// A client of HTTP, made once for each registry: setting up TLS takes longer than most tests.
+pub(crate) fn client() -> Client {
+    Client::builder().no_proxy().build().unwrap()
 }
 
 impl TestRegistry {
@@ -82,6 +89,7 @@ impl TestRegistry {
             running,
             clock,
             database: location,
+            client: client(),
             directory,
             config,
         }
@@ -93,6 +101,7 @@ impl TestRegistry {
             running,
             clock,
             database,
+            client,
             directory,
             config,
         } = self;
@@ -104,6 +113,7 @@ impl TestRegistry {
             running,
             clock,
             database,
+            client,
             directory,
             config,
         }
@@ -115,6 +125,7 @@ impl TestRegistry {
         let mut config = self.config.clone();
         config.server.data_dir = directory.path().join("data");
         let (clock, database) = (self.clock.clone(), Arc::clone(&self.database));
+        let client = self.client.clone();
         let running = app::start(&config, clock.clone())
             .await
             .expect("the second registry starts");
@@ -122,6 +133,7 @@ impl TestRegistry {
             running,
             clock,
             database,
+            client,
             directory,
             config,
         }
@@ -156,7 +168,11 @@ impl TestRegistry {
     /// The management API with a key, at its own door if it has one.
     pub(crate) fn api(&self, key: &str) -> Api {
         let own_door = self.running.address(Door::Api).map(|_| Door::Api);
-        Api::new(&self.url(own_door.unwrap_or(Door::Public)), key)
+        Api::new(
+            &self.client,
+            &self.url(own_door.unwrap_or(Door::Public)),
+            key,
+        )
     }
 
     pub(crate) fn operator(&self) -> Api {
@@ -165,7 +181,7 @@ impl TestRegistry {
 
     /// The distribution API at a door.
     pub(crate) fn distribution(&self, door: Door, login: Login) -> Distribution {
-        Distribution::new(&self.url(door), login)
+        Distribution::new(&self.client, &self.url(door), login)
     }
 
     /// The distribution API at the public door, with an API key as the password.

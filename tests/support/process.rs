@@ -21,6 +21,7 @@ const POLL: Duration = Duration::from_millis(10);
 pub(crate) struct Process {
     child: Child,
     folder: Folder,
+    client: reqwest::Client,
     /// `http://host:port` of the public door.
     pub(crate) url: String,
 }
@@ -100,6 +101,7 @@ impl Folder {
         Process {
             child,
             folder: self,
+            client: super::client(),
             url: url.unwrap(),
         }
     }
@@ -116,12 +118,16 @@ impl Process {
 
     /// The management API with a key.
     pub(crate) fn api(&self, key: &str) -> Api {
-        Api::new(&self.url, key)
+        Api::new(&self.client, &self.url, key)
     }
 
     /// The distribution API with the key of the workspace `main` as the password.
     pub(crate) fn docker(&self) -> Distribution {
-        Distribution::new(&self.url, Login::key(&self.folder.secret("main.key")))
+        Distribution::new(
+            &self.client,
+            &self.url,
+            Login::key(&self.folder.secret("main.key")),
+        )
     }
 
     /// Asks it to end; it goes on with what is under way.
