@@ -18,8 +18,6 @@ use crate::oci::UploadId;
 pub enum UploadState {
     /// It takes bytes.
     Open,
-    /// Its bytes are complete and being published under their digest: where a crash is healed by looking at the key.
-    Completing,
     /// Its blob is stored: the same PUT is answered with 201 again.
     Done,
 }
@@ -28,7 +26,6 @@ impl UploadState {
     fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::Completing => "completing",
             Self::Done => "done",
         }
     }
@@ -40,7 +37,6 @@ impl std::str::FromStr for UploadState {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "open" => Ok(Self::Open),
-            "completing" => Ok(Self::Completing),
             "done" => Ok(Self::Done),
             _ => Err(()),
         }

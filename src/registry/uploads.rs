@@ -94,7 +94,7 @@ impl Registry {
     ) -> Result<u64, RegistryError> {
         let upload = self.find_upload(granted, id).await?;
         match upload.state {
-            UploadState::Open | UploadState::Completing => Ok(upload.progress.offset),
+            UploadState::Open => Ok(upload.progress.offset),
             UploadState::Done => Err(RegistryError::UploadUnknown(id)),
         }
     }

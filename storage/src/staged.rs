@@ -87,7 +87,6 @@ impl Staged {
 }
 
 /// An object that was just published. While it lives, no writer gets the key.
-#[must_use = "dropping it lets the next writer of the key in"]
 pub struct Published {
     lease: Lease,
 }
