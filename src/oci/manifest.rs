@@ -201,7 +201,7 @@ impl Manifest {
 
     /// The blobs that must be in the repository: the config, and the layers that are stored in registries.
     ///
-    /// Each comes once, or once for each size that the manifest claims for it, so that a wrong claim is seen.
+    /// Each comes once, or once for each size that the manifest claims for it.
     pub fn required_blobs(&self) -> impl Iterator<Item = &Descriptor> {
         let mut seen = HashSet::new();
         let layers = self
