@@ -21,6 +21,12 @@ use crate::telemetry::Metrics;
 /// How long accepting pauses when the system has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests on one HTTP/2 connection at one time.
+const HTTP2_STREAMS: u32 = 100;
+
 /// Limits of all listeners.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
@@ -68,6 +74,17 @@ pub async fn serve(
     }
 }
 
+/// Whether a connection says anything at all in time: before its first byte nothing else looks at the clock.
+async fn speaks(stream: &TcpStream, patience: Duration, mut stop: watch::Receiver<bool>) -> bool {
+    let mut byte = [0];
+    tokio::select! {
+        _ = stop.wait_for(|stop| *stop) => false,
+        first = tokio::time::timeout(patience, stream.peek(&mut byte)) => {
+            matches!(first, Ok(Ok(bytes)) if bytes > 0)
+        }
+    }
+}
+
 struct Acceptor {
     door: Door,
     service: DoorService,
@@ -88,6 +105,9 @@ impl Acceptor {
         builder
             .http2()
             .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING_INTERVAL)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .max_concurrent_streams(HTTP2_STREAMS)
             .max_header_list_size(
                 u32::try_from(self.options.header_limit_bytes).unwrap_or(u32::MAX),
             );
@@ -112,15 +132,17 @@ impl Acceptor {
                         request.extensions_mut().insert(peer);
                         request
                     });
-            let connection = builder
-                .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-                .into_owned();
-            let connection = graceful.watch(connection);
+            let (builder, watcher) = (builder.clone(), graceful.watcher());
             let (door, metrics) = (self.door.as_str(), self.metrics.clone());
+            let (patience, stop) = (self.options.header_read_timeout, stop.clone());
             tokio::spawn(async move {
                 metrics.connection_opened(door);
-                if let Err(error) = connection.await {
-                    tracing::debug!(door, error = %error, "a connection ended with an error");
+                if speaks(&stream, patience, stop).await {
+                    let connection = builder
+                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+                    if let Err(error) = watcher.watch(connection.into_owned()).await {
+                        tracing::debug!(door, error = %error, "a connection ended with an error");
+                    }
                 }
                 metrics.connection_closed(door);
                 drop(slot);

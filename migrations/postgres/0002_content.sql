@@ -138,7 +138,7 @@ CREATE TABLE uploads (
   repository TEXT COLLATE "C" NOT NULL,
   algorithm TEXT COLLATE "C" NOT NULL,
   object_key TEXT COLLATE "C" NOT NULL,
-  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('open', 'completing', 'done')),
+  state TEXT COLLATE "C" NOT NULL CHECK (state IN ('open', 'done')),
   epoch BIGINT NOT NULL,
   offset_bytes BIGINT NOT NULL,
   hasher BYTEA NOT NULL,

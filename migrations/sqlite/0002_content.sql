@@ -138,7 +138,7 @@ CREATE TABLE uploads (
   repository TEXT NOT NULL,
   algorithm TEXT NOT NULL,
   object_key TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('open', 'completing', 'done')),
+  state TEXT NOT NULL CHECK (state IN ('open', 'done')),
   epoch INTEGER NOT NULL,
   offset_bytes INTEGER NOT NULL,
   hasher BLOB NOT NULL,

@@ -14,8 +14,9 @@ use crate::clock::Millis;
 use crate::metadata::{Transaction, Workspace};
 use crate::oci::RepositoryName;
 
-/// How old a decision may be when a change commits (invariant 4).
-const CONFIRM_AFTER_MS: i64 = 5_000;
+/// How old a decision may be when a change commits. The right it was made with may have been remembered for three
+/// seconds before where other processes change it too: together no more than the five of invariants 4 and 5.
+const CONFIRM_AFTER_MS: i64 = 2_000;
 
 mod sealed {
     pub trait Sealed {}
@@ -117,7 +118,7 @@ impl<P: Permission> Granted<P> {
         self.principal.actor()
     }
 
-    /// Decides again, inside the transaction that is about to commit, if the decision is older than five seconds.
+    /// Decides again, inside the transaction that is about to commit, if the decision is older than two seconds.
     ///
     /// A key or token that ended by itself in the meantime may finish what it began; one that was revoked may not.
     pub async fn confirm(&self, transaction: &mut Transaction, now: Millis) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use berth_storage::Store;
+use berth_storage::{ObjectKey, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, milliseconds};
@@ -18,6 +18,8 @@ use crate::registry::{Registry, RegistryError};
 const INTERVAL: Duration = Duration::from_secs(30);
 /// Rows taken at once.
 const BATCH: u32 = 100;
+/// When an object that could not be deleted is tried again, in milliseconds.
+const RETRY_MS: i64 = 60 * 60 * 1000;
 /// How long a finished upload answers the same PUT again, in milliseconds.
 const DONE_UPLOAD_MS: i64 = 60 * 60 * 1000;
 
@@ -66,8 +68,10 @@ impl Collector {
                 .into_iter()
                 .collect();
             for key in self.store.staged_keys().await? {
-                if !sessions.contains(&key) {
-                    self.store.discard_staging(key).await?;
+                if !sessions.contains(&key)
+                    && let Err(error) = self.store.discard_staging(key).await
+                {
+                    tracing::warn!(%key, error = %error, "bytes that nobody knows stay in the staging folder");
                 }
             }
         }
@@ -104,15 +108,26 @@ impl Collector {
         self.delete_objects().await
     }
 
+    async fn delete_object(&self, key: ObjectKey) -> Result<(), StoreError> {
+        self.store.discard_staging(key).await?;
+        self.store.delete(key).await
+    }
+
     /// Deletes doomed objects: bytes first, then the row, so that nothing is forgotten that still takes space.
     async fn delete_objects(&self) -> Result<(), RegistryError> {
         loop {
             let due = self.metadata.due_objects(self.clock.now(), BATCH).await?;
             for object in &due {
-                self.store.discard_staging(object.key).await?;
-                self.store.delete(object.key).await?;
+                let deleted = self.delete_object(object.key).await;
                 let mut change = self.metadata.begin().await?;
-                change.forget_object(object.key).await?;
+                match deleted {
+                    Ok(()) => change.forget_object(object.key).await?,
+                    Err(error) => {
+                        tracing::warn!(key = %object.key, error = %error, "an object could not be deleted; later again");
+                        let later = self.clock.now().plus(RETRY_MS);
+                        change.doom_object(object.key, later).await?;
+                    }
+                }
                 change.commit().await?;
             }
             if due.len() < BATCH as usize {

@@ -88,7 +88,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             drain_seconds: 30,
             header_limit_bytes: 64 * 1024,
-            header_read_timeout_seconds: 30,
+            header_read_timeout_seconds: 75,
             body_idle_timeout_seconds: 60,
             max_connections: 10_000,
         }

@@ -132,6 +132,7 @@ impl From<MetadataError> for DistributionError {
     fn from(error: MetadataError) -> Self {
         match &error {
             MetadataError::Unavailable(_) | MetadataError::Conflict(_) => Self::unavailable(&error),
+            MetadataError::NoSuchText => Self::bad_request(ErrorCode::Unsupported, &error),
             MetadataError::Corrupt { .. }
             | MetadataError::Refused(_)
             | MetadataError::Migrate(_)

@@ -163,6 +163,10 @@ impl Database {
     pub(super) async fn ready(&self) -> Result<(), MetadataError> {
         let mut reader = self.read().await?;
         on!(reader.connection(), c => sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
+        if let Self::Sqlite { writer, .. } = self {
+            // Taking a turn and giving it back says that changes are taken.
+            drop(writer.turn().await?);
+        }
         if let Reader::Postgres(connection) = &mut reader {
             for setting in ["fsync", "synchronous_commit"] {
                 let value: String = sqlx::query_scalar("SELECT current_setting($1)")

@@ -23,6 +23,9 @@ pub enum MetadataError {
     /// The schema could not be brought up to date.
     #[error("the schema of the database could not be brought up to date")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A text was asked for that the database cannot hold: it has a NUL.
+    #[error("a text has a NUL character")]
+    NoSuchText,
     /// Anything else the database said.
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
@@ -36,6 +39,8 @@ impl MetadataError {
     }
 }
 
+/// PostgreSQL's code for a character that its texts cannot have.
+const POSTGRES_UNTRANSLATABLE: &str = "22021";
 /// SQLite's codes for the same: busy, locked, full.
 const SQLITE_UNAVAILABLE: [&str; 3] = ["5", "6", "13"];
 /// PostgreSQL's classes for "not now": connection exceptions, resources, operator intervention.
@@ -59,6 +64,8 @@ impl From<sqlx::Error> for MetadataError {
                 ) || code.starts_with("40")
                 {
                     Self::Conflict(error)
+                } else if code == POSTGRES_UNTRANSLATABLE {
+                    Self::NoSuchText
                 } else if is_unavailable(&code) {
                     Self::Unavailable(error)
                 } else {

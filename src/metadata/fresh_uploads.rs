@@ -12,7 +12,7 @@ use super::uploads::{UploadRow, UploadState};
 use crate::clock::Millis;
 use crate::oci::UploadId;
 
-/// Sessions of each kind that are kept at most. Past it, the oldest of the kind is given up.
+/// Sessions of each kind that are kept at most. Past it, an open one gets a row, and the oldest done one is forgotten.
 const LIMIT: usize = 20_000;
 
 /// The sessions of one process.
@@ -43,17 +43,13 @@ impl FreshUploads {
 }
 
 impl Sessions {
-    pub(super) fn open(&mut self, upload: UploadRow) {
-        if self.open.len() >= LIMIT
-            && let Some(oldest) = self
-                .open
-                .values()
-                .min_by_key(|upload| upload.touched_at)
-                .map(|upload| upload.id)
-        {
-            self.open.remove(&oldest);
+    /// Keeps an open session, unless there are too many: then it needs a row.
+    pub(super) fn open(&mut self, upload: UploadRow) -> bool {
+        if self.open.len() >= LIMIT {
+            return false;
         }
         self.open.insert(upload.id, upload);
+        true
     }
 
     pub(super) fn find(&self, id: UploadId) -> Option<UploadRow> {

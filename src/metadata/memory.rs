@@ -180,7 +180,6 @@ pub(super) struct Memory {
     pub(super) links: Table<(RepositoryId, Digest), LinkedBlob>,
     pub(super) manifests: Table<(RepositoryId, Digest), ManifestRow>,
     pub(super) workspaces_by_id: Table<String, Arc<Workspace>>,
-    pub(super) workspaces_by_prefix: Table<String, Arc<Workspace>>,
     pub(super) api_keys_by_id: Table<String, Arc<ApiKey>>,
     pub(super) api_keys_by_hash: Table<String, Arc<ApiKey>>,
     pub(super) revoked_credentials: Table<String, bool>,
@@ -198,7 +197,6 @@ impl Memory {
             links: Table::new(entries, content),
             manifests: Table::new(entries, content),
             workspaces_by_id: Table::new(entries, rights),
-            workspaces_by_prefix: Table::new(entries, rights),
             api_keys_by_id: Table::new(entries, rights),
             api_keys_by_hash: Table::new(entries, rights),
             revoked_credentials: Table::new(entries, rights),
@@ -216,7 +214,6 @@ impl Memory {
                 }
                 Mark::Workspace(workspace) => {
                     self.workspaces_by_id.forget(&workspace.id);
-                    self.workspaces_by_prefix.forget(&workspace.prefix);
                 }
                 Mark::ApiKey(id, hash) => {
                     self.api_keys_by_id.forget(id);
@@ -234,7 +231,6 @@ impl Memory {
             ("links", self.links.counts()),
             ("manifests", self.manifests.counts()),
             ("workspaces_by_id", self.workspaces_by_id.counts()),
-            ("workspaces_by_prefix", self.workspaces_by_prefix.counts()),
             ("api_keys_by_id", self.api_keys_by_id.counts()),
             ("api_keys_by_hash", self.api_keys_by_hash.counts()),
             ("revoked_credentials", self.revoked_credentials.counts()),

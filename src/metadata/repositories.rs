@@ -138,6 +138,7 @@ impl Transaction {
                 _ => Err(MetadataError::Conflict(sqlx::Error::RowNotFound)),
             };
         }
+        self.hold_workspace(workspace_id).await?;
         let (id,): (i64,) = on!(self.connection(), c => sqlx::query_as(
             "INSERT INTO repositories (workspace_id, name, created_at) VALUES ($1, $2, $3) RETURNING id",
         )
@@ -160,6 +161,17 @@ impl Transaction {
             name: name.clone(),
             is_image: false,
         })
+    }
+
+    async fn hold_workspace(&mut self, workspace_id: &str) -> Result<(), MetadataError> {
+        let connection = self.connection();
+        let statement = HOLD_WORKSPACE.of(&connection);
+        let held: Option<(String,)> = on!(connection, c => sqlx::query_as(statement)
+            .bind(workspace_id)
+            .fetch_optional(c)
+            .await)?;
+        held.map(|_| ())
+            .ok_or(MetadataError::Conflict(sqlx::Error::RowNotFound))
     }
 
     /// Holds the repository until this change ends. SQLite has one writer: there every change is alone already.
@@ -194,15 +206,7 @@ impl Transaction {
         if repository.is_image {
             return Ok(());
         }
-        let connection = self.connection();
-        let statement = HOLD_WORKSPACE.of(&connection);
-        let held: Option<(String,)> = on!(connection, c => sqlx::query_as(statement)
-            .bind(&repository.workspace_id)
-            .fetch_optional(c)
-            .await)?;
-        if held.is_none() {
-            return Err(MetadataError::Conflict(sqlx::Error::RowNotFound));
-        }
+        self.hold_workspace(&repository.workspace_id).await?;
         on!(self.connection(), c => sqlx::query(
             "UPDATE repositories SET image_at = $2 WHERE id = $1 AND image_at IS NULL",
         )

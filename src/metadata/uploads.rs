@@ -18,8 +18,6 @@ use crate::oci::UploadId;
 pub enum UploadState {
     /// It takes bytes.
     Open,
-    /// Its bytes are complete and being published under their digest: where a crash is healed by looking at the key.
-    Completing,
     /// Its blob is stored: the same PUT is answered with 201 again.
     Done,
 }
@@ -28,7 +26,6 @@ impl UploadState {
     fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
-            Self::Completing => "completing",
             Self::Done => "done",
         }
     }
@@ -40,7 +37,6 @@ impl std::str::FromStr for UploadState {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "open" => Ok(Self::Open),
-            "completing" => Ok(Self::Completing),
             "done" => Ok(Self::Done),
             _ => Err(()),
         }
@@ -144,11 +140,15 @@ async fn find(
 impl Metadata {
     /// Opens a session.
     pub async fn open_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
-        if let Some(mut fresh) = self.fresh_uploads.lock() {
-            fresh.open(upload.clone());
-            return Ok(());
+        let kept = self
+            .fresh_uploads
+            .lock()
+            .is_some_and(|mut fresh| fresh.open(upload.clone()));
+        if kept {
+            Ok(())
+        } else {
+            self.write_upload(upload).await
         }
-        self.write_upload(upload).await
     }
 
     async fn write_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
@@ -397,20 +397,22 @@ impl Transaction {
         row.map(UploadRow::try_from).transpose()
     }
 
-    /// Marks a session as done with its digest. `false` when another request has taken the session.
+    /// Marks a session as done with its digest. `false` when it is not open any more.
+    ///
+    /// Whose epoch it is does not matter here: the object is published and verified, and nobody can change it.
     pub async fn finish_upload(
         &mut self,
         id: UploadId,
-        epoch: i64,
+        object_key: ObjectKey,
         digest: &Digest,
         now: Millis,
     ) -> Result<bool, MetadataError> {
         let finished = on!(self.connection(), c => sqlx::query(
             "UPDATE uploads SET state = 'done', digest = $3, touched_at = $4 \
-             WHERE id = $1 AND epoch = $2 AND state = 'open'",
+             WHERE id = $1 AND object_key = $2 AND state = 'open'",
         )
         .bind(id.to_string())
-        .bind(epoch)
+        .bind(object_key.to_string())
         .bind(digest.to_string())
         .bind(now.0)
         .execute(c)

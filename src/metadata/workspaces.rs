@@ -133,7 +133,6 @@ macro_rules! select {
 
 const BY_ID: &str = select!("workspaces.id = $1");
 const BY_NAME: &str = select!("workspaces.name = $1");
-const BY_PREFIX: &str = select!("workspaces.prefix = $1");
 const LIST: &str = select!("workspaces.name > $1 ORDER BY workspaces.name LIMIT $2");
 
 async fn find(
@@ -153,19 +152,6 @@ impl Metadata {
             &self.memory.workspaces_by_id,
             id.to_owned(),
             async |reader, id| find(reader.connection(), BY_ID, id).await,
-        )
-        .await
-    }
-
-    /// The live workspace whose repositories start with `prefix`.
-    pub async fn workspace_by_prefix(
-        &self,
-        prefix: &str,
-    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
-        self.remembered(
-            &self.memory.workspaces_by_prefix,
-            prefix.to_owned(),
-            async |reader, prefix| find(reader.connection(), BY_PREFIX, prefix).await,
         )
         .await
     }

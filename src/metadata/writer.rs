@@ -18,6 +18,8 @@ use super::memory::{Mark, Memory};
 const QUEUE_LENGTH: usize = 1024;
 /// Changes in one batch at most.
 const BATCH_LENGTH: usize = 64;
+/// How long a request waits for its turn before the answer is 503.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a batch takes new members before it commits.
 const BATCH_TIME: Duration = Duration::from_millis(4);
 
@@ -69,11 +71,16 @@ impl Writer {
     pub(super) async fn turn(&self) -> Result<Turn, MetadataError> {
         let (lend, turn) = oneshot::channel();
         let gone = || MetadataError::Unavailable(sqlx::Error::WorkerCrashed);
-        self.queue
-            .send(Request { lend })
+        let lent = async {
+            self.queue
+                .send(Request { lend })
+                .await
+                .map_err(|_| gone())?;
+            turn.await.map_err(|_| gone())
+        };
+        tokio::time::timeout(TURN_TIMEOUT, lent)
             .await
-            .map_err(|_| gone())?;
-        turn.await.map_err(|_| gone())
+            .unwrap_or(Err(MetadataError::Unavailable(sqlx::Error::PoolTimedOut)))
     }
 
     /// Requests waiting for the writer.

@@ -3,7 +3,6 @@
 //! Owns what a repository name, tag, reference, media type, manifest, range and page are. Pure: it must know
 //! nothing of HTTP frameworks, SQL, files, or who is calling.
 
-mod accept;
 mod content_range;
 mod descriptor;
 mod error_code;
@@ -18,7 +17,6 @@ mod request_range;
 mod tag;
 mod upload_id;
 
-pub use accept::accepts;
 pub use content_range::{ContentRange, ContentRangeError};
 pub use descriptor::{Annotations, Descriptor, Platform, ReferrerDescriptor};
 pub use error_code::ErrorCode;

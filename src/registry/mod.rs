@@ -14,6 +14,8 @@ mod uploads;
 use std::future::Future;
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use berth_storage::Store;
 
 pub use blobs::Blob;
@@ -77,7 +79,7 @@ impl Registry {
 async fn to_the_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
 ) -> Result<T, RegistryError> {
-    match tokio::spawn(change).await {
+    match tokio::spawn(change.in_current_span()).await {
         Ok(result) => result,
         Err(panic) => Err(RegistryError::Broken(panic)),
     }

@@ -5,6 +5,9 @@ use crate::auth::{Granted, GrantedCatalog, Pull};
 use crate::oci::RepositoryName;
 use crate::oci::Tag;
 
+/// Images read at once for the catalogue.
+const CATALOG_BATCH: u32 = 1000;
+
 /// One page of a list, and whether more is left.
 #[derive(Clone, Debug)]
 pub struct Listing<T> {
@@ -58,14 +61,25 @@ impl Registry {
         last: Option<&str>,
         limit: u32,
     ) -> Result<CatalogPage, RegistryError> {
-        let names = self
-            .metadata
-            .image_names(granted.workspace_id(), last.unwrap_or(""), limit + 1)
-            .await?;
-        let mut page = Listing::cut(names, limit);
+        let mut last = last.unwrap_or_default().to_owned();
+        let mut visible = Vec::new();
+        // A narrowed key sees less than the workspace has: what it may not see must not show in a page's end either.
+        loop {
+            let names = self
+                .metadata
+                .image_names(granted.workspace_id(), &last, CATALOG_BATCH)
+                .await?;
+            let is_last_batch = names.len() < CATALOG_BATCH as usize;
+            if let Some(name) = names.last() {
+                name.as_str().clone_into(&mut last);
+            }
+            visible.extend(names.into_iter().filter(|name| granted.shows(name)));
+            if is_last_batch || visible.len() > limit as usize {
+                break;
+            }
+        }
+        let page = Listing::cut(visible, limit);
         let next = page.more.then(|| page.items.last().cloned()).flatten();
-        // A narrowed key sees less than a page may hold; the next page begins where this one was cut all the same.
-        page.items.retain(|name| granted.shows(name));
         Ok(CatalogPage {
             names: page.items,
             next,

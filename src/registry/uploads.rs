@@ -94,7 +94,7 @@ impl Registry {
     ) -> Result<u64, RegistryError> {
         let upload = self.find_upload(granted, id).await?;
         match upload.state {
-            UploadState::Open | UploadState::Completing => Ok(upload.progress.offset),
+            UploadState::Open => Ok(upload.progress.offset),
             UploadState::Done => Err(RegistryError::UploadUnknown(id)),
         }
     }
@@ -136,10 +136,18 @@ impl Registry {
         let taken = self.metadata.take_upload(id, self.clock.now()).await?;
         let TakenUpload { upload, .. } = taken.ok_or(RegistryError::UploadUnknown(id))?;
         self.check_open(&upload, &chunk)?;
-        let mut writer = self.writer(&upload).await?;
+        // An object that is published takes no more bytes: only the closing PUT can end the session.
+        let writer = self.writer(&upload).await?;
+        let mut writer = writer.ok_or(RegistryError::UploadUnknown(id))?;
         let received = receive(&mut writer, &mut chunk).await;
-        if matches!(received, Err(RegistryError::UploadSuperseded)) {
-            return Err(RegistryError::UploadSuperseded);
+        match received {
+            Err(RegistryError::UploadSuperseded) => return Err(RegistryError::UploadSuperseded),
+            Err(error @ RegistryError::Storage(_)) => {
+                drop(writer);
+                self.cut_back(&upload).await;
+                return Err(error);
+            }
+            Ok(()) | Err(_) => {}
         }
         let progress = writer.pause().await?;
         if !self
@@ -169,16 +177,48 @@ impl Registry {
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
         to_the_end(async move {
             let taken = match this.metadata.take_fresh_upload(id) {
-                Some(fresh) => fresh,
-                None => this
-                    .metadata
-                    .take_upload(id, this.clock.now())
-                    .await?
-                    .ok_or(RegistryError::UploadUnknown(id))?,
+                Some(fresh) => Some(fresh),
+                None => this.metadata.take_upload(id, this.clock.now()).await?,
             };
-            this.complete_taken(&granted, taken, &digest, chunk).await
+            let Some(taken) = taken else {
+                return this.settled(id, &digest).await;
+            };
+            let session = taken.fresh.then(|| taken.upload.clone());
+            let completed = this.complete_taken(&granted, taken, &digest, chunk).await;
+            if let (Some(session), Err(error)) = (session, &completed) {
+                this.reopen(session, error).await?;
+            }
+            completed
         })
         .await
+    }
+
+    /// What became of a session that is not open: the same PUT may have completed it a moment ago.
+    async fn settled(&self, id: UploadId, digest: &Digest) -> Result<Completion, RegistryError> {
+        match self.metadata.upload(id).await? {
+            Some(row) if row.state == UploadState::Done && row.digest == Some(*digest) => {
+                Ok(Completion::Already)
+            }
+            _ => Err(RegistryError::UploadUnknown(id)),
+        }
+    }
+
+    /// A session without a row goes on from its beginning, with a new object, when a request that had taken it
+    /// failed; but a wrong digest closes it.
+    async fn reopen(&self, session: UploadRow, error: &RegistryError) -> Result<(), RegistryError> {
+        if matches!(
+            error,
+            RegistryError::DigestMismatch { .. } | RegistryError::UploadSuperseded
+        ) {
+            return Ok(());
+        }
+        let session = UploadRow {
+            object_key: ObjectKey::random(),
+            progress: Progress::start(session.algorithm),
+            touched_at: self.clock.now(),
+            ..session
+        };
+        Ok(self.metadata.open_upload(&session).await?)
     }
 
     /// Stores a blob that comes in one request, without a session.
@@ -226,7 +266,9 @@ impl Registry {
                 .await?;
             change.commit().await?;
         }
-        let mut writer = self.writer(&taken.upload).await?;
+        let Some(mut writer) = self.writer(&taken.upload).await? else {
+            return self.settle_published(granted, &taken, digest).await;
+        };
         if let Err(error) = receive(&mut writer, &mut chunk).await {
             self.leave(taken, writer, &error).await?;
             return Err(error);
@@ -245,12 +287,41 @@ impl Registry {
             object_key: staged.key(),
             size_bytes: staged.size_bytes(),
         };
-        staged.publish().await?;
+        // Held until the rows are committed: a second PUT of the session waits for them.
+        let _published = staged.publish().await?;
         with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
         if taken.fresh {
             self.metadata
                 .finish_fresh_upload(taken.upload, *digest, self.clock.now());
         }
+        Ok(Completion::Stored)
+    }
+
+    /// Ends a session whose object is published already: another PUT has completed it meanwhile, or the process ended
+    /// before its rows were committed. Then the object is looked at once more, and committed if it is what it should be.
+    async fn settle_published(
+        &self,
+        granted: &Granted<Push>,
+        taken: &TakenUpload,
+        digest: &Digest,
+    ) -> Result<Completion, RegistryError> {
+        let (id, key) = (taken.upload.id, taken.upload.object_key);
+        let open = self.metadata.upload(id).await?;
+        if !open.is_some_and(|row| row.state == UploadState::Open) {
+            return self.settled(id, digest).await;
+        }
+        let actual = self.store.rehash(key, digest.algorithm()).await?;
+        let size_bytes = self.store.size(key).await?.unwrap_or_default();
+        if actual != *digest {
+            self.give_up(taken).await?;
+            return Err(RegistryError::UploadUnknown(id));
+        }
+        let blob = NewBlob {
+            digest: *digest,
+            object_key: key,
+            size_bytes,
+        };
+        with_retries!(self.commit_blob(granted, taken, &blob).await)?;
         Ok(Completion::Stored)
     }
 
@@ -271,7 +342,7 @@ impl Registry {
         // First of all: who lost the session has lost its object too, and no second try brings them back.
         if !taken.fresh
             && !change
-                .finish_upload(taken.upload.id, taken.upload.epoch, &blob.digest, now)
+                .finish_upload(taken.upload.id, blob.object_key, &blob.digest, now)
                 .await?
         {
             return Err(RegistryError::UploadSuperseded);
@@ -323,6 +394,11 @@ impl Registry {
         if matches!(error, RegistryError::UploadSuperseded) {
             return Ok(());
         }
+        if matches!(error, RegistryError::Storage(_)) && !taken.fresh {
+            drop(writer);
+            self.cut_back(&taken.upload).await;
+            return Ok(());
+        }
         if !taken.fresh {
             let progress = writer.pause().await?;
             self.metadata
@@ -336,15 +412,14 @@ impl Registry {
             return Ok(());
         }
         drop(writer);
-        self.give_up(&taken).await?;
-        // The session goes on from its beginning, with a new object.
-        let upload = UploadRow {
-            object_key: ObjectKey::random(),
-            progress: Progress::start(taken.upload.algorithm),
-            touched_at: self.clock.now(),
-            ..taken.upload
-        };
-        Ok(self.metadata.open_upload(&upload).await?)
+        self.give_up(&taken).await
+    }
+
+    /// Cuts the staging file back to what the row knows, so that a full disk gets its room back.
+    async fn cut_back(&self, upload: &UploadRow) {
+        if let Err(error) = self.store.writer(upload.object_key, &upload.progress).await {
+            tracing::warn!(error = %error, "the bytes of a failed upload stay until its session ends");
+        }
     }
 
     /// Closes a session and dooms its object.
@@ -360,12 +435,13 @@ impl Registry {
         Ok(self.store.discard_staging(taken.upload.object_key).await?)
     }
 
-    async fn writer(&self, upload: &UploadRow) -> Result<Writer, RegistryError> {
+    /// The right to write to a session's object; `None` when that is published already.
+    async fn writer(&self, upload: &UploadRow) -> Result<Option<Writer>, RegistryError> {
         match self.store.writer(upload.object_key, &upload.progress).await {
-            Ok(writer) => Ok(writer),
-            Err(StoreError::StagingLost { .. } | StoreError::AlreadyPublished { .. }) => {
-                // What the row promises is not in the staging any more, be it lost or, by a crash before the rows
-                // were committed, published already: the client has to begin again.
+            Ok(writer) => Ok(Some(writer)),
+            Err(StoreError::AlreadyPublished { .. }) => Ok(None),
+            Err(StoreError::StagingLost { .. }) => {
+                // What the row promises is not on disk any more: the client has to begin again.
                 self.metadata
                     .close_upload(upload.id, self.clock.now())
                     .await?;
@@ -441,6 +517,10 @@ impl Registry {
             .await?;
         let mut expired = 0;
         for upload in uploads {
+            if self.store.is_being_written(upload.object_key) {
+                // A request that is still at work has not left it, however long it takes.
+                continue;
+            }
             if self.metadata.expire_upload(&upload, now).await? {
                 expired += 1;
                 if upload.state != UploadState::Done {

@@ -54,7 +54,7 @@ pub use error::StoreError;
 pub use hasher::{Hasher, HasherStateError};
 pub use key::{ObjectKey, ObjectKeyError};
 pub use read::ObjectReader;
-pub use staged::Staged;
+pub use staged::{Published, Staged};
 pub use store::{
     DEFAULT_READ_CHUNK_BYTES, LocalOptions, MAX_READ_CHUNK_BYTES, MIN_READ_CHUNK_BYTES, Store,
 };

@@ -3,6 +3,8 @@
 //! Owns the step in which they get one. Whether the digest is the right one is the caller's
 //! judgement, and this is the moment for it.
 
+use std::fmt;
+
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::StoreError;
 use crate::key::ObjectKey;
@@ -62,13 +64,15 @@ impl Staged {
 
     /// Gives the bytes their final key; once this returns, they survive a power loss.
     ///
+    /// What it returns keeps the key from other writers until the caller has written down what it is: drop it then.
+    ///
     /// Dropping the future does not stop the work: the object may come to be nevertheless.
     ///
     /// # Errors
     /// `Superseded` if the upload was taken over or cancelled before; `AlreadyPublished` if the key
     /// has an object; `NoSpace` or `Io`, after which the object may or may not exist, so that the
     /// caller must delete the key before it forgets it.
-    pub async fn publish(self) -> Result<(), StoreError> {
+    pub async fn publish(self) -> Result<Published, StoreError> {
         self.lease.check()?;
         self.store.publish(self.lease).await
     }
@@ -79,5 +83,22 @@ impl Staged {
     /// `Io`; then the bytes stay for the sweep.
     pub async fn discard(self) -> Result<(), StoreError> {
         self.store.remove_staging(self.lease).await
+    }
+}
+
+/// An object that was just published. While it lives, no writer gets the key.
+pub struct Published {
+    lease: Lease,
+}
+
+impl Published {
+    pub(crate) fn new(lease: Lease) -> Self {
+        Self { lease }
+    }
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Published({})", self.lease.key())
     }
 }

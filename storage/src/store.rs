@@ -18,6 +18,7 @@ use crate::key::ObjectKey;
 use crate::local::LocalStore;
 use crate::memory::MemoryStore;
 use crate::read::{ObjectReader, ReadPlan, Source};
+use crate::staged::Published;
 use crate::takeover::{Lease, Takeover};
 use crate::testing::{Faults, Operation};
 use crate::upload::{Progress, Sink, Upload, Writer};
@@ -246,25 +247,21 @@ impl Store {
 
     /// The lease goes along into the work, so that a caller that goes away cannot free the key
     /// early.
-    pub(crate) async fn publish(&self, lease: Lease) -> Result<(), StoreError> {
+    pub(crate) async fn publish(&self, lease: Lease) -> Result<Published, StoreError> {
         let key = lease.key();
         self.faults.check(Operation::Publish, key)?;
         match &self.backend {
             Backend::Local { folder, .. } => {
                 let folder = Arc::clone(folder);
-                blocking(move || {
-                    let outcome = folder.publish(key);
-                    drop(lease);
-                    outcome
-                })
-                .await
+                blocking(move || folder.publish(key).map(|()| Published::new(lease))).await
             }
-            Backend::Memory(memory) => {
-                let outcome = memory.publish(key).await;
-                drop(lease);
-                outcome
-            }
+            Backend::Memory(memory) => memory.publish(key).await.map(|()| Published::new(lease)),
         }
+    }
+
+    /// Whether a writer of this upload lives in this process, or waits for another one to stop.
+    pub fn is_being_written(&self, key: ObjectKey) -> bool {
+        self.takeover.is_claimed(key)
     }
 
     /// As [`Store::publish`] does, takes the lease along.

@@ -50,6 +50,11 @@ impl Takeover {
         }
     }
 
+    /// Whether anybody holds this key or waits for it.
+    pub(crate) fn is_claimed(&self, key: ObjectKey) -> bool {
+        self.uploads().contains_key(&key)
+    }
+
     fn uploads(&self) -> MutexGuard<'_, HashMap<ObjectKey, Entry>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,3 +18,4 @@ mod secrecy;
 mod support;
 mod tenancy;
 mod tokens;
+mod uploads;

@@ -247,13 +247,8 @@ async fn withdraw(fixture: &Fixture) {
 }
 
 /// Whether the old rights stand, all of them or none: each is asked for, so that each is remembered.
-async fn rights(metadata: &Metadata) -> [bool; 5] {
+async fn rights(metadata: &Metadata) -> [bool; 4] {
     let by_id = metadata.workspace(WORKSPACE).await.unwrap().unwrap();
-    let by_prefix = metadata
-        .workspace_by_prefix("t-1111")
-        .await
-        .unwrap()
-        .unwrap();
     let revoked = metadata
         .is_credential_revoked(WORKSPACE, "credential")
         .await;
@@ -262,7 +257,6 @@ async fn rights(metadata: &Metadata) -> [bool; 5] {
         metadata.api_key_by_hash("hash").await.unwrap().is_some(),
         !revoked.unwrap(),
         by_id.credential_generation == 0 && by_id.display_name.is_none(),
-        by_prefix.credential_generation == 0 && by_prefix.display_name.is_none(),
     ]
 }
 
@@ -272,15 +266,15 @@ async fn rights_that_another_process_changed_are_seen_in_seconds(fixture: Fixtur
     }
     grant(&fixture).await;
     let other = fixture.open_again().await;
-    assert_eq!(rights(&other).await, [true; 5]);
+    assert_eq!(rights(&other).await, [true; 4]);
     let asked = other.reads();
-    assert_eq!(rights(&other).await, [true; 5]);
+    assert_eq!(rights(&other).await, [true; 4]);
     assert_eq!(other.reads(), asked, "rights are remembered for a moment");
     withdraw(&fixture).await;
     // The memory's age is real time on purpose: the database's and the process's clocks may differ.
     let withdrawn = Instant::now();
     until("the end of the rights", async || {
-        rights(&other).await == [false; 5]
+        rights(&other).await == [false; 4]
     })
     .await;
     assert!(
@@ -295,9 +289,9 @@ async fn a_sole_owner_sees_its_own_changes_of_rights_at_once(fixture: Fixture) {
         return;
     }
     grant(&fixture).await;
-    assert_eq!(rights(&fixture.metadata).await, [true; 5]);
+    assert_eq!(rights(&fixture.metadata).await, [true; 4]);
     withdraw(&fixture).await;
-    assert_eq!(rights(&fixture.metadata).await, [false; 5]);
+    assert_eq!(rights(&fixture.metadata).await, [false; 4]);
 }
 
 async fn what_an_undone_change_wrote_is_not_remembered(fixture: Fixture) {

@@ -85,7 +85,7 @@ async fn tour(fixture: &Fixture) {
         change.link(repository, &blob.digest, START).await?;
         change.has_link(repository, &blob.digest).await?;
         change
-            .finish_upload(upload.id, upload.epoch, &blob.digest, START)
+            .finish_upload(upload.id, upload.object_key, &blob.digest, START)
             .await?;
         change
             .lock_tags(repository, &BTreeSet::from([latest.clone()]))
@@ -123,7 +123,6 @@ async fn tour(fixture: &Fixture) {
 async fn rights(fixture: &Fixture) {
     let metadata = &fixture.metadata;
     metadata.workspace(WORKSPACE).await.unwrap();
-    metadata.workspace_by_prefix("t-1111").await.unwrap();
     metadata.workspace_by_name("one").await.unwrap();
     metadata.api_key("key").await.unwrap();
     metadata.api_key_by_hash("hash").await.unwrap();

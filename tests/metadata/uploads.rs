@@ -64,7 +64,7 @@ async fn finish(
     fixture
         .change(async |change| {
             change
-                .finish_upload(upload.id, upload.epoch, digest, now)
+                .finish_upload(upload.id, upload.object_key, digest, now)
                 .await
         })
         .await
@@ -155,7 +155,11 @@ async fn an_overtaken_writer_changes_nothing(fixture: Fixture) {
         .await;
     assert!(!saved.unwrap());
     let digest = digest_of("content");
-    assert!(!finish(&fixture, &overtaken, &digest).await.unwrap());
+    let elsewhere = UploadRow {
+        object_key: ObjectKey::random(),
+        ..overtaken
+    };
+    assert!(!finish(&fixture, &elsewhere, &digest).await.unwrap());
     let found = fixture.metadata.upload(id).await.unwrap().unwrap();
     assert_eq!(
         (found.state, found.epoch),

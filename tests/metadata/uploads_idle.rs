@@ -40,7 +40,7 @@ async fn done(fixture: &Fixture, at: Millis) -> UploadRow {
     fixture
         .change(async |change| {
             change
-                .finish_upload(upload.id, upload.epoch, &digest, at)
+                .finish_upload(upload.id, upload.object_key, &digest, at)
                 .await
         })
         .await

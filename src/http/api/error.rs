@@ -109,6 +109,7 @@ impl From<MetadataError> for ApiError {
     fn from(error: MetadataError) -> Self {
         match &error {
             MetadataError::Unavailable(_) | MetadataError::Conflict(_) => Self::unavailable(&error),
+            MetadataError::NoSuchText => Self::bad_request(error.to_string()),
             MetadataError::Corrupt { .. }
             | MetadataError::Refused(_)
             | MetadataError::Migrate(_)

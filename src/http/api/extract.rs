@@ -70,6 +70,14 @@ impl FromRequestParts<Shared> for Key {
     }
 }
 
+/// A text that a database can be asked for.
+fn printable(text: String) -> Result<String, ApiError> {
+    if text.chars().any(char::is_control) {
+        return Err(ApiError::bad_request("the path has control characters"));
+    }
+    Ok(text)
+}
+
 /// The name of the account or workspace of the path.
 pub(super) struct PathName(pub(super) String);
 
@@ -77,7 +85,7 @@ impl FromRequestParts<Shared> for PathName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        Ok(Self(segment(parts, "name").await))
+        printable(segment(parts, "name").await).map(Self)
     }
 }
 
@@ -88,7 +96,7 @@ impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        Ok(Self(segment(parts, "id").await))
+        printable(segment(parts, "id").await).map(Self)
     }
 }
 
@@ -199,6 +207,7 @@ impl ListQuery {
             .flatten();
         decoded
             .and_then(|bytes| String::from_utf8(bytes).ok())
+            .filter(|text| !text.contains('\0'))
             .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
             .map(Some)
             .ok_or_else(|| {
