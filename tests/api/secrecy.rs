@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::distribution::{Content, Distribution, Login, Reply, image};
+use crate::support::distribution::{Content, Distribution, Login, Reply, form, image};
 use crate::support::process::Folder;
 
 /// A password that is none, typed into the place of one.
@@ -76,7 +76,7 @@ async fn everything_with_a_secret(docker: &Distribution, secrets: &mut Secrets) 
         docker.get(&path).await;
         docker.with(Login::Nobody).get(&path).await;
     }
-    for form in [
+    for fields in [
         vec![
             ("grant_type", "password"),
             ("username", "u"),
@@ -88,7 +88,7 @@ async fn everything_with_a_secret(docker: &Distribution, secrets: &mut Secrets) 
         ],
         vec![("grant_type", WRONG_PASSWORD)],
     ] {
-        let request = docker.request(reqwest::Method::POST, "/token").form(&form);
+        let request = form(docker.request(reqwest::Method::POST, "/token"), &fields);
         assert!(Reply::of(request).await.status >= 400);
     }
 }

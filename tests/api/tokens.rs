@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::database::TestDatabase;
-use crate::support::distribution::{Content, Distribution, Login, Reply};
+use crate::support::distribution::{Content, Distribution, Login, Reply, form};
 use crate::support::{Team, TestRegistry};
 
 /// GET with exactly these parameters.
@@ -16,9 +16,9 @@ async fn get(caller: &Distribution, query: &[(&str, &str)]) -> Reply {
 }
 
 /// POST with exactly this form, and no Basic.
-async fn post(caller: &Distribution, form: &[(&str, &str)]) -> Reply {
+async fn post(caller: &Distribution, fields: &[(&str, &str)]) -> Reply {
     let nobody = caller.with(Login::Nobody);
-    Reply::of(nobody.request(Method::POST, "/token").form(form)).await
+    Reply::of(form(nobody.request(Method::POST, "/token"), fields)).await
 }
 
 fn token_of(reply: &Reply) -> String {

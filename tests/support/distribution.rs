@@ -40,6 +40,13 @@ impl Login {
     }
 }
 
+/// Sends a form, as POST `/token` takes it.
+pub(crate) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestBuilder {
+    request
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(serde_urlencoded::to_string(fields).unwrap())
+}
+
 /// What came back.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {

@@ -8,7 +8,7 @@ use super::cast::{Caller, Cast, SEEN_IMAGE, VOID_IMAGE, at};
 use super::rows::{Asks, Row, row_of};
 use super::table::Cell;
 use crate::support::TestRegistry;
-use crate::support::distribution::{Content, Distribution, Image, Login, Reply, image};
+use crate::support::distribution::{Content, Distribution, Image, Login, Reply, form, image};
 
 pub(crate) const OWN: &str = "own";
 pub(crate) const FOREIGN: &str = "foreign";
@@ -167,25 +167,24 @@ async fn logins(registry: &TestRegistry, cast: &Cast, repository: &str) -> Vec<L
 
 /// POST `/token` as containerd does: a password where there is a user name, else a refresh token.
 fn token_form(door: &Distribution, login: &Login) -> RequestBuilder {
-    let mut form = vec![("service", "berth"), ("client_id", "containerd-client")];
+    let mut fields = vec![("service", "berth"), ("client_id", "containerd-client")];
     match login {
-        Login::Nobody => form.extend([
+        Login::Nobody => fields.extend([
             ("grant_type", "password"),
             ("username", ""),
             ("password", ""),
         ]),
-        Login::Basic(user, password) => form.extend([
+        Login::Basic(user, password) => fields.extend([
             ("grant_type", "password"),
             ("username", user),
             ("password", password),
         ]),
         Login::Bearer(token) => {
-            form.extend([("grant_type", "refresh_token"), ("refresh_token", token)]);
+            fields.extend([("grant_type", "refresh_token"), ("refresh_token", token)]);
         }
     }
-    door.with(Login::Nobody)
-        .request(Method::POST, "/token")
-        .form(&form)
+    let request = door.with(Login::Nobody).request(Method::POST, "/token");
+    form(request, &fields)
 }
 
 /// Drives every row of a door that is not the management API's.
