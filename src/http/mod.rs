@@ -1,7 +1,7 @@
 //! HTTP: the only place that names axum, headers and status codes. One file per resource.
 //!
-//! A request passes, from outside in: [`track`] (its id, its log line, its metrics), [`fold`] (the repository name
-//! becomes one segment), the route table of its door, [`access`] (who calls, and what that grants), the handler, one
+//! A request passes, from outside in: `track` (its id, its log line, its metrics), `fold` (the repository name
+//! becomes one segment), the route table of its door, `access` (who calls, and what that grants), the handler, one
 //! use-case. Handlers hold no rules.
 
 mod access;

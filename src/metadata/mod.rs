@@ -1,6 +1,6 @@
 //! What the registry knows, in SQL: the only place that names sqlx.
 //!
-//! One set of statements runs on SQLite and PostgreSQL (see [`database`]). Reads go through [`memory`] where the answer
+//! One set of statements runs on SQLite and PostgreSQL (see `database`). Reads go through `memory` where the answer
 //! may be remembered; changes go through a [`Transaction`]. This module knows rows and their rules, not who may change
 //! them, and no HTTP.
 
