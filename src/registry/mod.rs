@@ -4,6 +4,7 @@
 //! compile. Nothing here knows HTTP; the rows are `metadata`'s, the bytes `berth_storage`'s.
 
 mod blobs;
+mod completing;
 mod deletions;
 mod error;
 mod manifests;
@@ -19,11 +20,12 @@ use tracing::Instrument as _;
 use berth_storage::Store;
 
 pub use blobs::Blob;
+pub use completing::Completion;
 pub use error::RegistryError;
 pub use manifests::{Precondition, PulledManifest, PushedManifest};
 pub use referrers::Referrers;
 pub use tags::{CatalogPage, Listing};
-pub use uploads::{Body, Chunk, ChunkError, Completion};
+pub use uploads::{Body, Chunk, ChunkError};
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};

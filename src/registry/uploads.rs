@@ -1,22 +1,16 @@
-//! Pushing blobs: sessions that take bytes until their digest is known to match.
+//! Upload sessions: they take bytes until `completing` makes a blob of them.
 //!
-//! Bytes become a blob in this order: staged and hashed, matched with the digest, published under their key and synced,
-//! then the rows committed, then the answer. A request that writes runs in a task of its own, so that a client that
-//! goes away leaves what arrived in good order.
+//! A request that writes runs in a task of its own, so that a client that goes away leaves what arrived in good order.
 
-use berth_storage::{Digest, ObjectKey, Progress, Staged, StoreError, Writer};
+use berth_storage::{DigestAlgorithm, ObjectKey, Progress, StoreError, Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Registry, RegistryError, to_the_end, with_retries};
+use super::{Registry, RegistryError, to_the_end};
 use crate::auth::{Granted, Push};
 use crate::clock::Millis;
-use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
-use crate::oci::ContentRange;
-use crate::oci::UploadId;
-
-/// How long an object without a session may be written to before it is given up: no single request lasts longer.
-const OBJECT_WRITING_MS: i64 = 48 * 60 * 60 * 1000;
+use crate::metadata::{TakenUpload, UploadRow, UploadState};
+use crate::oci::{ContentRange, UploadId};
 
 /// What may go wrong with the body of a request, in the words of the one who reads it.
 #[derive(Debug)]
@@ -40,7 +34,7 @@ pub struct Chunk<B> {
 
 impl<B> Chunk<B> {
     /// What the client announced must not contradict itself.
-    fn check(&self) -> Result<(), RegistryError> {
+    pub(super) fn check(&self) -> Result<(), RegistryError> {
         match (&self.range, self.length) {
             (Some(range), Some(length)) if range.len() != length => {
                 Err(RegistryError::SizeMismatch {
@@ -57,15 +51,6 @@ impl<B> Chunk<B> {
     }
 }
 
-/// How an upload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completion {
-    /// The blob is stored and a member of the repository.
-    Stored,
-    /// It already was: the same request came before.
-    Already,
-}
-
 /// What a client may send to an upload.
 pub trait Body: Stream<Item = Result<Bytes, ChunkError>> + Send + Unpin + 'static {}
 impl<B: Stream<Item = Result<Bytes, ChunkError>> + Send + Unpin + 'static> Body for B {}
@@ -75,7 +60,7 @@ impl Registry {
     pub async fn open_upload(
         &self,
         granted: &Granted<Push>,
-        algorithm: berth_storage::DigestAlgorithm,
+        algorithm: DigestAlgorithm,
     ) -> Result<UploadId, RegistryError> {
         let limit = self.limits.open_uploads_per_workspace;
         if self.metadata.open_uploads(granted.workspace_id()).await? >= limit {
@@ -160,283 +145,15 @@ impl Registry {
         received.map(|()| progress.offset)
     }
 
-    /// Completes a session: with its last bytes, if any, its content must have this digest.
-    pub async fn complete<B: Body>(
-        &self,
-        granted: &Granted<Push>,
-        id: UploadId,
-        digest: &Digest,
-        chunk: Chunk<B>,
-    ) -> Result<Completion, RegistryError> {
-        chunk.check()?;
-        let upload = self.find_upload(granted, id).await?;
-        if upload.state == UploadState::Done && upload.digest == Some(*digest) {
-            return Ok(Completion::Already);
-        }
-        self.check_open(&upload, &chunk)?;
-        let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move {
-            let taken = match this.metadata.take_fresh_upload(id) {
-                Some(fresh) => Some(fresh),
-                None => this.metadata.take_upload(id, this.clock.now()).await?,
-            };
-            let Some(taken) = taken else {
-                return this.settled(id, &digest).await;
-            };
-            let session = taken.fresh.then(|| taken.upload.clone());
-            let completed = this.complete_taken(&granted, taken, &digest, chunk).await;
-            if let (Some(session), Err(error)) = (session, &completed) {
-                this.reopen(session, error).await?;
-            }
-            completed
-        })
-        .await
-    }
-
-    /// What became of a session that is not open: the same PUT may have completed it a moment ago.
-    async fn settled(&self, id: UploadId, digest: &Digest) -> Result<Completion, RegistryError> {
-        match self.metadata.upload(id).await? {
-            Some(row) if row.state == UploadState::Done && row.digest == Some(*digest) => {
-                Ok(Completion::Already)
-            }
-            _ => Err(RegistryError::UploadUnknown(id)),
-        }
-    }
-
-    /// A session without a row goes on from its beginning, with a new object, when a request that had taken it
-    /// failed; but a wrong digest closes it.
-    async fn reopen(&self, session: UploadRow, error: &RegistryError) -> Result<(), RegistryError> {
-        if matches!(
-            error,
-            RegistryError::DigestMismatch { .. } | RegistryError::UploadSuperseded
-        ) {
-            return Ok(());
-        }
-        let session = UploadRow {
-            object_key: ObjectKey::random(),
-            progress: Progress::start(session.algorithm),
-            touched_at: self.clock.now(),
-            ..session
-        };
-        Ok(self.metadata.open_upload(&session).await?)
-    }
-
-    /// Stores a blob that comes in one request, without a session.
-    pub async fn push_blob<B: Body>(
-        &self,
-        granted: &Granted<Push>,
-        digest: &Digest,
-        chunk: Chunk<B>,
-    ) -> Result<Completion, RegistryError> {
-        chunk.check()?;
-        let upload = self.new_upload(granted, digest.algorithm());
-        let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move {
-            let taken = TakenUpload {
-                upload,
-                fresh: true,
-            };
-            this.complete_taken(&granted, taken, &digest, chunk).await
-        })
-        .await
-    }
-
-    async fn complete_taken<B: Body>(
-        &self,
-        granted: &Granted<Push>,
-        mut taken: TakenUpload,
-        digest: &Digest,
-        mut chunk: Chunk<B>,
-    ) -> Result<Completion, RegistryError> {
-        self.check_open(&taken.upload, &chunk)?;
-        let now = self.clock.now();
-        if taken.upload.progress.offset == 0 && taken.upload.algorithm != digest.algorithm() {
-            // No byte has been hashed yet: the digest decides.
-            taken.upload.algorithm = digest.algorithm();
-            taken.upload.progress = Progress::start(digest.algorithm());
-        }
-        if taken.fresh {
-            let mut change = self.metadata.begin().await?;
-            change
-                .record_object(
-                    taken.upload.object_key,
-                    Some(now.plus(OBJECT_WRITING_MS)),
-                    now,
-                )
-                .await?;
-            change.commit().await?;
-        }
-        let Some(mut writer) = self.writer(&taken.upload).await? else {
-            return self.settle_published(granted, &taken, digest).await;
-        };
-        if let Err(error) = receive(&mut writer, &mut chunk).await {
-            self.leave(taken, writer, &error).await?;
-            return Err(error);
-        }
-        let staged = writer.finish().await?;
-        match self.verify(&staged, digest).await {
-            Ok(()) => {}
-            Err(error) => {
-                staged.discard().await?;
-                self.give_up(&taken).await?;
-                return Err(error);
-            }
-        }
-        let blob = NewBlob {
-            digest: *digest,
-            object_key: staged.key(),
-            size_bytes: staged.size_bytes(),
-        };
-        // Held until the rows are committed: a second PUT of the session waits for them.
-        let _published = staged.publish().await?;
-        with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
-        if taken.fresh {
-            self.metadata
-                .finish_fresh_upload(taken.upload, *digest, self.clock.now());
-        }
-        Ok(Completion::Stored)
-    }
-
-    /// Ends a session whose object is published already: another PUT has completed it meanwhile, or the process ended
-    /// before its rows were committed. Then the object is looked at once more, and committed if it is what it should be.
-    async fn settle_published(
-        &self,
-        granted: &Granted<Push>,
-        taken: &TakenUpload,
-        digest: &Digest,
-    ) -> Result<Completion, RegistryError> {
-        let (id, key) = (taken.upload.id, taken.upload.object_key);
-        let open = self.metadata.upload(id).await?;
-        if !open.is_some_and(|row| row.state == UploadState::Open) {
-            return self.settled(id, digest).await;
-        }
-        let actual = self.store.rehash(key, digest.algorithm()).await?;
-        let size_bytes = self.store.size(key).await?.unwrap_or_default();
-        if actual != *digest {
-            self.give_up(taken).await?;
-            return Err(RegistryError::UploadUnknown(id));
-        }
-        let blob = NewBlob {
-            digest: *digest,
-            object_key: key,
-            size_bytes,
-        };
-        with_retries!(self.commit_blob(granted, taken, &blob).await)?;
-        Ok(Completion::Stored)
-    }
-
-    /// The rows of a blob whose bytes are published: object, blob, link and session in one change.
-    async fn commit_blob(
-        &self,
-        granted: &Granted<Push>,
-        taken: &TakenUpload,
-        blob: &NewBlob,
-    ) -> Result<(), RegistryError> {
-        let now = self.clock.now();
-        let damaged = self.damaged_object(&blob.digest).await?;
-        let mut change = self.metadata.begin().await?;
-        granted.confirm(&mut change, now).await?;
-        let repository = change
-            .ensure_repository(granted.workspace_id(), granted.repository(), now)
-            .await?;
-        // First of all: who lost the session has lost its object too, and no second try brings them back.
-        if !taken.fresh
-            && !change
-                .finish_upload(taken.upload.id, blob.object_key, &blob.digest, now)
-                .await?
-        {
-            return Err(RegistryError::UploadSuperseded);
-        }
-        change.store_blob(blob, damaged, now, now).await?;
-        change.link(repository.id, &blob.digest, now).await?;
-        Ok(change.commit().await?)
-    }
-
-    /// The object that holds a digest now, if its bytes are missing or short: the new push replaces it.
-    async fn damaged_object(&self, digest: &Digest) -> Result<Option<ObjectKey>, RegistryError> {
-        let Some(stored) = self.metadata.stored_blob(digest).await? else {
-            return Ok(None);
-        };
-        let size = self.store.size(stored.object_key).await?;
-        Ok((size != Some(stored.size_bytes)).then_some(stored.object_key))
-    }
-
-    /// Nothing is stored under a digest before its bytes were hashed and matched.
-    async fn verify(&self, staged: &Staged, digest: &Digest) -> Result<(), RegistryError> {
-        let hashed = staged.digest();
-        let actual = if hashed.algorithm() == digest.algorithm() {
-            hashed
-        } else if staged.size_bytes() <= self.limits.rehash_bytes {
-            staged.rehash(digest.algorithm()).await?
-        } else {
-            return Err(RegistryError::AlgorithmUnannounced {
-                hashed: hashed.algorithm(),
-                wanted: digest.algorithm(),
-            });
-        };
-        if actual == *digest {
-            Ok(())
-        } else {
-            Err(RegistryError::DigestMismatch {
-                expected: Box::new(*digest),
-                actual: Box::new(actual),
-            })
-        }
-    }
-
-    /// Leaves a session whose last request broke so that the next try works.
-    async fn leave(
-        &self,
-        taken: TakenUpload,
-        writer: Writer,
-        error: &RegistryError,
-    ) -> Result<(), RegistryError> {
-        if matches!(error, RegistryError::UploadSuperseded) {
-            return Ok(());
-        }
-        if matches!(error, RegistryError::Storage(_)) && !taken.fresh {
-            drop(writer);
-            self.cut_back(&taken.upload).await;
-            return Ok(());
-        }
-        if !taken.fresh {
-            let progress = writer.pause().await?;
-            self.metadata
-                .save_upload(
-                    taken.upload.id,
-                    taken.upload.epoch,
-                    &progress,
-                    self.clock.now(),
-                )
-                .await?;
-            return Ok(());
-        }
-        drop(writer);
-        self.give_up(&taken).await
-    }
-
     /// Cuts the staging file back to what the row knows, so that a full disk gets its room back.
-    async fn cut_back(&self, upload: &UploadRow) {
+    pub(super) async fn cut_back(&self, upload: &UploadRow) {
         if let Err(error) = self.store.writer(upload.object_key, &upload.progress).await {
             tracing::warn!(error = %error, "the bytes of a failed upload stay until its session ends");
         }
     }
 
-    /// Closes a session and dooms its object.
-    async fn give_up(&self, taken: &TakenUpload) -> Result<(), RegistryError> {
-        let now = self.clock.now();
-        if taken.fresh {
-            let mut change = self.metadata.begin().await?;
-            change.doom_object(taken.upload.object_key, now).await?;
-            change.commit().await?;
-        } else {
-            self.metadata.close_upload(taken.upload.id, now).await?;
-        }
-        Ok(self.store.discard_staging(taken.upload.object_key).await?)
-    }
-
     /// The right to write to a session's object; `None` when that is published already.
-    async fn writer(&self, upload: &UploadRow) -> Result<Option<Writer>, RegistryError> {
+    pub(super) async fn writer(&self, upload: &UploadRow) -> Result<Option<Writer>, RegistryError> {
         match self.store.writer(upload.object_key, &upload.progress).await {
             Ok(writer) => Ok(Some(writer)),
             Err(StoreError::AlreadyPublished { .. }) => Ok(None),
@@ -451,10 +168,10 @@ impl Registry {
         }
     }
 
-    fn new_upload(
+    pub(super) fn new_upload(
         &self,
         granted: &Granted<Push>,
-        algorithm: berth_storage::DigestAlgorithm,
+        algorithm: DigestAlgorithm,
     ) -> UploadRow {
         UploadRow {
             id: UploadId::random(),
@@ -472,7 +189,7 @@ impl Registry {
     }
 
     /// A session belongs to its repository and workspace: elsewhere its id is unknown.
-    async fn find_upload(
+    pub(super) async fn find_upload(
         &self,
         granted: &Granted<Push>,
         id: UploadId,
@@ -487,7 +204,11 @@ impl Registry {
             .ok_or(RegistryError::UploadUnknown(id))
     }
 
-    fn check_open<B>(&self, upload: &UploadRow, chunk: &Chunk<B>) -> Result<(), RegistryError> {
+    pub(super) fn check_open<B>(
+        &self,
+        upload: &UploadRow,
+        chunk: &Chunk<B>,
+    ) -> Result<(), RegistryError> {
         if upload.state != UploadState::Open {
             return Err(RegistryError::UploadUnknown(upload.id));
         }
@@ -533,7 +254,10 @@ impl Registry {
 }
 
 /// Writes a body as it comes, until it ends, breaks, or another request takes the session.
-async fn receive<B: Body>(writer: &mut Writer, chunk: &mut Chunk<B>) -> Result<(), RegistryError> {
+pub(super) async fn receive<B: Body>(
+    writer: &mut Writer,
+    chunk: &mut Chunk<B>,
+) -> Result<(), RegistryError> {
     let announced = chunk.announced();
     let mut received = 0_u64;
     loop {
