@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -32,11 +33,24 @@ pub(super) fn stream(
 }
 
 /// Why a body could not be collected.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum CollectError {
-    TooLarge,
+    #[error("the body may have {0} bytes")]
+    TooLarge(usize),
+    #[error("the body ended before its time: {0}")]
     Broken(String),
+    #[error("the body did not arrive in time")]
     Idle,
+}
+
+impl CollectError {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+            Self::Idle => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
 }
 
 /// A whole body of at most `limit_bytes`.
@@ -50,7 +64,7 @@ pub(super) async fn collect(
             Ok(whole) => Ok(whole.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => {
                 drain(&mut body).await;
-                Err(CollectError::TooLarge)
+                Err(CollectError::TooLarge(limit_bytes))
             }
             Err(error) => Err(CollectError::Broken(error.to_string())),
         }

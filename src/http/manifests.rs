@@ -13,7 +13,7 @@ use berth_storage::Digest;
 use super::Shared;
 use super::access::{Access, segment};
 use super::blobs::{is_cached, not_modified};
-use super::body::{self, CollectError};
+use super::body;
 use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
@@ -102,7 +102,13 @@ pub(super) async fn put_manifest(
     let content_type = content_type(&headers)?;
     let limit = http.options.manifest_limit_bytes;
     let bytes = body::collect(body, limit, http.options.body_idle_seconds).await;
-    let bytes = bytes.map_err(|error| not_collected(error, limit))?;
+    let bytes = bytes.map_err(|error| {
+        DistributionError::new(
+            error.status(),
+            ErrorCode::ManifestInvalid,
+            error.to_string(),
+        )
+    })?;
     let manifest = Manifest::parse(bytes, content_type.as_ref())
         .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))?;
     let repository = access.granted.repository();
@@ -220,23 +226,4 @@ fn entity_digests(tags: &[String]) -> Result<Vec<Digest>, DistributionError> {
             })
         })
         .collect()
-}
-
-fn not_collected(error: CollectError, limit_bytes: usize) -> DistributionError {
-    match error {
-        CollectError::TooLarge => DistributionError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            ErrorCode::ManifestInvalid,
-            format!("a manifest may have {limit_bytes} bytes"),
-        ),
-        CollectError::Broken(cause) => DistributionError::bad_request(
-            ErrorCode::ManifestInvalid,
-            format!("the body ended before its time: {cause}"),
-        ),
-        CollectError::Idle => DistributionError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            ErrorCode::ManifestInvalid,
-            "the manifest did not arrive in time",
-        ),
-    }
 }

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Shared;
-use super::body::{self, CollectError};
+use super::body;
 use super::error::{DistributionError, log_cause};
 use super::query::Pairs;
 use super::respond::JSON;
@@ -152,24 +152,9 @@ async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, Distrib
         http.options.json_limit_bytes,
         http.options.body_idle_seconds,
     );
-    let bytes = body::collect(body, limit, idle)
-        .await
-        .map_err(|error| match error {
-            CollectError::TooLarge => DistributionError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                ErrorCode::Unsupported,
-                format!("the form may have {limit} bytes"),
-            ),
-            CollectError::Broken(cause) => DistributionError::bad_request(
-                ErrorCode::Unsupported,
-                format!("the form ended before its time: {cause}"),
-            ),
-            CollectError::Idle => DistributionError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                ErrorCode::Unsupported,
-                "the form did not arrive in time",
-            ),
-        })?;
+    let bytes = body::collect(body, limit, idle).await.map_err(|error| {
+        DistributionError::new(error.status(), ErrorCode::Unsupported, error.to_string())
+    })?;
     Ok(Pairs::parse(&bytes)?)
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::access::segment;
-use super::super::body::{self, CollectError};
+use super::super::body;
 use super::super::query::Pairs;
 use super::super::respond::JSON;
 use super::super::track::Notes;
@@ -114,19 +114,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
         );
         let bytes = body::collect(body, limit, idle)
             .await
-            .map_err(|error| match error {
-                CollectError::TooLarge => ApiError::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("the body may have {limit} bytes"),
-                ),
-                CollectError::Broken(cause) => {
-                    ApiError::bad_request(format!("the body ended before its time: {cause}"))
-                }
-                CollectError::Idle => ApiError::new(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the body did not arrive in time",
-                ),
-            })?;
+            .map_err(|error| ApiError::new(error.status(), error.to_string()))?;
         let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) {
             b"{}"
         } else {
