@@ -630,7 +630,7 @@ mod what_is_taken_back {
     }
 
     #[tokio::test]
-    async fn a_commit_looks_again_at_what_is_older_than_five_seconds() {
+    async fn a_commit_looks_again_at_what_is_older_than_two_seconds() {
         let installation = Installation::start().await;
         let key = installation.key("developer", json!({})).await;
         let credential = installation.credential(&key.key, json!({})).await;
@@ -655,7 +655,7 @@ mod what_is_taken_back {
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
         let id = credential.credential_id.clone();
-        installation.clock.advance(6_000);
+        installation.clock.advance(3_000);
         assert!(confirm().await.is_ok());
         let revocation = Revocation {
             credential_id: Some(id),
@@ -669,7 +669,7 @@ mod what_is_taken_back {
         installation.clock.advance(-1_000);
         assert!(
             confirm().await.is_ok(),
-            "five seconds are not looked at again"
+            "two seconds are not looked at again"
         );
         installation.clock.advance(1);
         assert!(message(confirm().await).contains("revoked"));
