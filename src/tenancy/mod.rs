@@ -80,13 +80,9 @@ impl Tenancy {
         principal: &Principal,
         named: Option<&str>,
     ) -> Result<Arc<Workspace>, RequestError> {
+        check_named(principal, named)?;
         match (principal.workspace(), named) {
-            (Some(own), None) => Ok(Arc::clone(own)),
-            (Some(own), Some(named)) if own.name == named => Ok(Arc::clone(own)),
-            (Some(own), Some(_)) => Err(RequestError::Forbidden(format!(
-                "this key acts in the workspace \"{}\" alone: leave X-Workspace out",
-                own.name
-            ))),
+            (Some(own), _) => Ok(Arc::clone(own)),
             (None, Some(named)) => self.find(principal, named).await,
             (None, None) => Err(RequestError::BadRequest(String::from(
                 "an operator key acts in a workspace of its choice: name one with X-Workspace",
@@ -108,6 +104,17 @@ impl Tenancy {
             }
         };
         found.ok_or_else(|| unknown("workspace", name))
+    }
+}
+
+/// Refuses a workspace's key that names another workspace than its own.
+pub fn check_named(principal: &Principal, named: Option<&str>) -> Result<(), RequestError> {
+    match (principal.workspace(), named) {
+        (Some(own), Some(named)) if own.name != named => Err(RequestError::Forbidden(format!(
+            "this key acts in the workspace \"{}\" alone: leave X-Workspace out",
+            own.name
+        ))),
+        _ => Ok(()),
     }
 }
 

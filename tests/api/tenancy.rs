@@ -51,6 +51,18 @@ fn refused(answer: Answer, code: &str, words: &[&str]) {
     }
 }
 
+#[tokio::test]
+async fn a_key_that_names_another_workspace_is_refused_wherever_it_does() {
+    let registry = TestRegistry::start().await;
+    let team = registry.team("team").await;
+    let api = registry.api(&team.admin_key);
+    for path in ["/whoami", "/workspaces", "/workspaces/team"] {
+        api.in_workspace("team").get(path).await.expect(200);
+        let answer = api.in_workspace("main").get(path).await;
+        refused(answer, "forbidden", &["\"team\"", "X-Workspace"]);
+    }
+}
+
 mod accounts {
     use super::*;
 

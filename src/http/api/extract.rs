@@ -21,7 +21,7 @@ use super::super::respond::JSON;
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Principal, single_header};
-use crate::tenancy::Listed;
+use crate::tenancy::{Listed, check_named};
 
 /// The header by which an operator names a workspace.
 const WORKSPACE_HEADER: &str = "x-workspace";
@@ -63,9 +63,11 @@ impl FromRequestParts<Shared> for Key {
                 .map(str::to_owned)
                 .map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
         });
+        let named_workspace = named_workspace.transpose()?;
+        check_named(&principal, named_workspace.as_deref())?;
         Ok(Self {
             principal,
-            named_workspace: named_workspace.transpose()?,
+            named_workspace,
         })
     }
 }
