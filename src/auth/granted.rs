@@ -194,12 +194,6 @@ impl GrantedCatalog {
         &self.workspace.id
     }
 
-    /// The first component of its repositories.
-    #[must_use]
-    pub fn prefix(&self) -> &str {
-        &self.workspace.prefix
-    }
-
     /// Whether a repository of the workspace may be listed: a narrowed key sees what it may pull.
     #[must_use]
     pub fn shows(&self, repository: &RepositoryName) -> bool {

@@ -9,14 +9,11 @@ use axum::response::{IntoResponse, Response};
 use berth_storage::StoreError;
 use serde_json::{Value, json};
 
-use super::respond::{self, JSON};
+use super::respond::{self, JSON, RETRY_SECONDS};
 use crate::auth::Refusal;
 use crate::metadata::MetadataError;
 use crate::oci::ErrorCode;
 use crate::registry::RegistryError;
-
-/// When a client may try again after 503, in seconds.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// An error of the distribution API.
 #[derive(Debug)]

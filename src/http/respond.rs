@@ -27,6 +27,9 @@ pub(super) const FOREVER: HeaderValue =
 /// What is named by a tag may change at any time.
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// When a client may try again after 503, in seconds.
+pub(super) const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
+
 /// A value that is known to be made of visible ASCII.
 pub(super) fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))

@@ -79,6 +79,14 @@ pub struct TakenUpload {
     pub fresh: bool,
 }
 
+/// The columns of a [`Row`].
+macro_rules! columns {
+    () => {
+        "id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
+         digest, created_by, touched_at"
+    };
+}
+
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
@@ -128,8 +136,7 @@ async fn find(
     id: UploadId,
 ) -> Result<Option<UploadRow>, MetadataError> {
     let row: Option<Row> = on!(connection, c => sqlx::query_as(
-        "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
-         digest, created_by, touched_at FROM uploads WHERE id = $1",
+        concat!("SELECT ", columns!(), " FROM uploads WHERE id = $1"),
     )
     .bind(id.to_string())
     .fetch_optional(c)
@@ -302,10 +309,13 @@ impl Metadata {
         }
         let mut reader = self.read().await?;
         let rows: Vec<Row> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, backend, \
-             digest, created_by, touched_at FROM uploads \
-             WHERE touched_at < $3 AND touched_at < CASE state WHEN 'done' THEN $2 ELSE $1 END \
-             ORDER BY touched_at LIMIT $4",
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM uploads \
+                 WHERE touched_at < $3 AND touched_at < CASE state WHEN 'done' THEN $2 ELSE $1 END \
+                 ORDER BY touched_at LIMIT $4"
+            ),
         )
         .bind(idle_since.0)
         .bind(done_since.0)
@@ -386,9 +396,11 @@ impl Transaction {
         now: Millis,
     ) -> Result<Option<UploadRow>, MetadataError> {
         let row: Option<Row> = on!(self.connection(), c => sqlx::query_as(
-            "UPDATE uploads SET epoch = epoch + 1, touched_at = $2 WHERE id = $1 AND state = 'open' \
-             RETURNING id, workspace_id, repository, algorithm, object_key, state, epoch, offset_bytes, hasher, \
-             backend, digest, created_by, touched_at",
+            concat!(
+                "UPDATE uploads SET epoch = epoch + 1, touched_at = $2 WHERE id = $1 AND state = 'open' \
+                 RETURNING ",
+                columns!()
+            ),
         )
         .bind(id.to_string())
         .bind(now.0)

@@ -1,17 +1,14 @@
 //! Errors of the management API: the envelope, and one table from what went wrong to status and code.
 
+use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::super::error::log_cause;
-use super::super::respond::JSON;
+use super::super::respond::{JSON, RETRY_SECONDS};
 use crate::auth::{AuthenticationError, RequestError};
 use crate::metadata::MetadataError;
-
-/// When a client may try again after 503, in seconds.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
 /// An error of the management API.
 #[derive(Debug)]
