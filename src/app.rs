@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Auth, AuthOptions};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::Config;
-use crate::http::{Door, Http, HttpOptions, PublicUrl, service};
+use crate::http::{Budget, Door, Http, HttpOptions, PublicUrl, service};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, serve};
@@ -26,6 +26,8 @@ use crate::tenancy::{FirstStart, Tenancy};
 const LOCK_FILE: &str = "berth.lock";
 /// How often the last uses of keys are written down.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
+/// Large manifests that are parsed at one time: a hostile one takes some ten times its size in memory.
+const PARSED_AT_ONCE: usize = 2;
 
 /// A running registry. Dropping it leaves it running; [`Running::stop`] ends it.
 pub struct Running {
@@ -100,6 +102,9 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         auth,
         metadata,
         store,
+        bodies: Budget::new(config.limits.buffered_bytes),
+        forms: Budget::new(config.limits.buffered_bytes),
+        parsing: Semaphore::new(PARSED_AT_ONCE),
         metrics: metrics.clone(),
         clock,
         options: http_options(config),
@@ -212,6 +217,9 @@ fn auth_options(config: &Config) -> AuthOptions {
         credential_max_seconds: auth.credential_max_seconds,
         access_token_seconds: auth.access_token_seconds,
         api_keys_as_passwords: auth.api_keys_as_passwords,
+        auth_failures_per_minute: config.limits.auth_failures_per_minute,
+        credentials_per_minute: config.limits.credentials_per_minute,
+        tokens_per_minute: config.limits.tokens_per_minute,
         token_cache_entries: auth.token_cache_entries,
         keys: crate::auth::KeyLocation::of(config),
     }

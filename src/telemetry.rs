@@ -144,6 +144,8 @@ pub struct Metrics {
     connections: IntGaugeVec,
     open_uploads: IntGauge,
     auth_failures: IntCounterVec,
+    limits_reached: IntCounterVec,
+    buffered_bytes: IntGaugeVec,
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     writer_queue_length: IntGauge,
@@ -240,6 +242,16 @@ impl Metrics {
                 "Requests refused for their credentials or rights.",
                 &["reason"],
             )?,
+            limits_reached: registrar.counters(
+                "berth_limits_reached_total",
+                "Requests refused by a limit, by the name of its setting.",
+                &["limit"],
+            )?,
+            buffered_bytes: registrar.gauges(
+                "berth_buffered_bytes",
+                "Bytes of request bodies held in memory now, as limits.buffered_bytes counts them.",
+                &["of"],
+            )?,
             cache_hits: registrar.counters(
                 "berth_cache_hits_total",
                 "Look-ups answered from memory.",
@@ -309,6 +321,19 @@ impl Metrics {
     /// Counts a refusal.
     pub fn auth_failure(&self, reason: &'static str) {
         self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets how many bytes of request bodies are held in memory.
+    pub fn set_buffered_bytes(&self, bodies: usize, forms: usize) {
+        for (of, bytes) in [("bodies", bodies), ("forms", forms)] {
+            let gauge = self.buffered_bytes.with_label_values(&[of]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a refusal by a limit, named as its setting is.
+    pub fn limit_reached(&self, limit: &'static str) {
+        self.limits_reached.with_label_values(&[limit]).inc();
     }
 
     /// Sets how many look-ups in a cache memory has answered since the start, and how many it could not.
@@ -382,6 +407,8 @@ mod tests {
         metrics.connection_closed("ops");
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
+        metrics.limit_reached("limits.json_body_bytes");
+        metrics.set_buffered_bytes(5, 6);
         metrics.set_cache_lookups("tags", 1, 1);
         metrics.set_writer_queue_length(3);
         let without_buckets: String = metrics
