@@ -68,7 +68,8 @@ impl Running {
 pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metadata = Metadata::open(&metadata_options(config))
+    let metrics = Metrics::new()?;
+    let metadata = Metadata::open(&metadata_options(config, &metrics))
         .await
         .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
     let blobs = config.blobs_path();
@@ -83,6 +84,7 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         store.clone(),
         clock.clone(),
         registry_limits(config),
+        metrics.storage_latency(),
     );
     let collector = Collector::new(
         registry.clone(),
@@ -95,7 +97,6 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
-    let metrics = Metrics::new()?;
     let http = Arc::new(Http {
         registry,
         tenancy,
@@ -198,7 +199,7 @@ fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
     doors
 }
 
-fn metadata_options(config: &Config) -> MetadataOptions {
+fn metadata_options(config: &Config, metrics: &Metrics) -> MetadataOptions {
     MetadataOptions {
         location: config.database_location(),
         max_connections: config.database.max_connections,
@@ -206,6 +207,7 @@ fn metadata_options(config: &Config) -> MetadataOptions {
         statement_timeout: Duration::from_secs(config.database.statement_timeout_seconds),
         memory_entries: config.database.cache_entries,
         memory_bytes: config.database.cache_bytes,
+        latency: metrics.database_latency(),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) async fn metadata() -> (Metadata, Clock, TempDir) {
         statement_timeout: Duration::from_secs(5),
         memory_entries: 1_000,
         memory_bytes: 1_000_000,
+        latency: crate::telemetry::DatabaseLatency::unseen(),
     };
     let metadata = Metadata::open(&options).await.unwrap();
     (metadata, clock, folder)
