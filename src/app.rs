@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::auth::{Auth, AuthOptions};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::Config;
-use crate::http::{Door, Http, HttpOptions, PublicUrl, service};
+use crate::http::{Budget, Door, Http, HttpOptions, PublicUrl, service};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, serve};
@@ -26,6 +26,8 @@ use crate::tenancy::{FirstStart, Tenancy};
 const LOCK_FILE: &str = "berth.lock";
 /// How often the last uses of keys are written down.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
+/// Large manifests that are parsed at one time: a hostile one takes some ten times its size in memory.
+const PARSED_AT_ONCE: usize = 2;
 
 /// A running registry. Dropping it leaves it running; [`Running::stop`] ends it.
 pub struct Running {
@@ -66,7 +68,8 @@ impl Running {
 pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metadata = Metadata::open(&metadata_options(config))
+    let metrics = Metrics::new()?;
+    let metadata = Metadata::open(&metadata_options(config, &metrics))
         .await
         .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
     let blobs = config.blobs_path();
@@ -81,6 +84,7 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         store.clone(),
         clock.clone(),
         registry_limits(config),
+        metrics.storage_latency(),
     );
     let collector = Collector::new(
         registry.clone(),
@@ -93,13 +97,15 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
-    let metrics = Metrics::new()?;
     let http = Arc::new(Http {
         registry,
         tenancy,
         auth,
         metadata,
         store,
+        bodies: Budget::new(config.limits.buffered_bytes),
+        forms: Budget::new(config.limits.buffered_bytes),
+        parsing: Semaphore::new(PARSED_AT_ONCE),
         metrics: metrics.clone(),
         clock,
         options: http_options(config),
@@ -193,7 +199,7 @@ fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
     doors
 }
 
-fn metadata_options(config: &Config) -> MetadataOptions {
+fn metadata_options(config: &Config, metrics: &Metrics) -> MetadataOptions {
     MetadataOptions {
         location: config.database_location(),
         max_connections: config.database.max_connections,
@@ -201,6 +207,7 @@ fn metadata_options(config: &Config) -> MetadataOptions {
         statement_timeout: Duration::from_secs(config.database.statement_timeout_seconds),
         memory_entries: config.database.cache_entries,
         memory_bytes: config.database.cache_bytes,
+        latency: metrics.database_latency(),
     }
 }
 
@@ -212,6 +219,9 @@ fn auth_options(config: &Config) -> AuthOptions {
         credential_max_seconds: auth.credential_max_seconds,
         access_token_seconds: auth.access_token_seconds,
         api_keys_as_passwords: auth.api_keys_as_passwords,
+        auth_failures_per_minute: config.limits.auth_failures_per_minute,
+        credentials_per_minute: config.limits.credentials_per_minute,
+        tokens_per_minute: config.limits.tokens_per_minute,
         token_cache_entries: auth.token_cache_entries,
         keys: crate::auth::KeyLocation::of(config),
     }

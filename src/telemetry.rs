@@ -5,10 +5,11 @@
 
 use std::fmt;
 use std::io::{IsTerminal, stderr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -28,6 +29,11 @@ pub const UNMATCHED_ROUTE: &str = "unmatched";
 const REQUEST_BUCKETS: [f64; 16] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
     300.0,
+];
+
+/// Buckets of the database's and the storage's times: from a look in memory to a disk that hangs, in seconds.
+const LATENCY_BUCKETS: [f64; 14] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
 
 /// Logging or metrics could not be set up.
@@ -144,9 +150,84 @@ pub struct Metrics {
     connections: IntGaugeVec,
     open_uploads: IntGauge,
     auth_failures: IntCounterVec,
+    limits_reached: IntCounterVec,
+    buffered_bytes: IntGaugeVec,
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     writer_queue_length: IntGauge,
+    database_seconds: HistogramVec,
+    storage_seconds: HistogramVec,
+}
+
+/// How long one kind of work takes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Latency(Histogram);
+
+impl Latency {
+    /// Begins to measure; what it gives back ends it when it is dropped, however the work ended.
+    #[must_use]
+    pub fn start(&self) -> Timing {
+        Timing {
+            histogram: self.0.clone(),
+            started: Instant::now(),
+        }
+    }
+
+    /// A latency that nobody looks at, for tests that start no server.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the name and the buckets are constants")]
+    pub fn unseen() -> Self {
+        let options = HistogramOpts::new("unseen", "Looked at by nobody.");
+        Self(Histogram::with_opts(options).expect("a histogram with a name is valid"))
+    }
+}
+
+/// A measurement under way.
+#[derive(Debug)]
+pub struct Timing {
+    histogram: Histogram,
+    started: Instant,
+}
+
+impl Drop for Timing {
+    fn drop(&mut self) {
+        self.histogram.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// Where the database's time goes.
+#[derive(Clone, Debug)]
+pub struct DatabaseLatency {
+    /// Waiting for a connection, or for the turn to change something.
+    pub wait: Latency,
+    /// Reading: holding a connection for the statements of one question.
+    pub read: Latency,
+    /// Changing: from the first statement of a transaction to its end, COMMIT included.
+    pub change: Latency,
+}
+
+impl DatabaseLatency {
+    /// For tests that start no server.
+    #[must_use]
+    pub fn unseen() -> Self {
+        let latency = Latency::unseen();
+        Self {
+            wait: latency.clone(),
+            read: latency.clone(),
+            change: latency,
+        }
+    }
+}
+
+/// Where the storage's time goes.
+#[derive(Clone, Debug)]
+pub struct StorageLatency {
+    /// Opening an object to read it.
+    pub open: Latency,
+    /// Making the last bytes of a request durable.
+    pub sync: Latency,
+    /// Making a whole object out of an upload, durably.
+    pub publish: Latency,
 }
 
 /// Registers metrics one after the other.
@@ -240,6 +321,16 @@ impl Metrics {
                 "Requests refused for their credentials or rights.",
                 &["reason"],
             )?,
+            limits_reached: registrar.counters(
+                "berth_limits_reached_total",
+                "Requests refused by a limit, by the name of its setting.",
+                &["limit"],
+            )?,
+            buffered_bytes: registrar.gauges(
+                "berth_buffered_bytes",
+                "Bytes of request bodies held in memory now, as limits.buffered_bytes counts them.",
+                &["of"],
+            )?,
             cache_hits: registrar.counters(
                 "berth_cache_hits_total",
                 "Look-ups answered from memory.",
@@ -253,6 +344,18 @@ impl Metrics {
             writer_queue_length: registrar.gauge(
                 "berth_writer_queue_length",
                 "Writes that wait for the database's writer.",
+            )?,
+            database_seconds: registrar.histograms(
+                "berth_database_duration_seconds",
+                "Time that requests spend with the database: waiting for it, reading, changing.",
+                &["operation"],
+                &LATENCY_BUCKETS,
+            )?,
+            storage_seconds: registrar.histograms(
+                "berth_storage_duration_seconds",
+                "Time that requests spend with the storage of blobs.",
+                &["operation"],
+                &LATENCY_BUCKETS,
             )?,
             registry: registrar.0,
         })
@@ -279,6 +382,28 @@ impl Metrics {
         self.request_seconds
             .with_label_values(&[door, route])
             .observe(duration.as_secs_f64());
+    }
+
+    /// What the database's times are measured with.
+    #[must_use]
+    pub fn database_latency(&self) -> DatabaseLatency {
+        let of = |operation| Latency(self.database_seconds.with_label_values(&[operation]));
+        DatabaseLatency {
+            wait: of("wait"),
+            read: of("read"),
+            change: of("change"),
+        }
+    }
+
+    /// What the storage's times are measured with.
+    #[must_use]
+    pub fn storage_latency(&self) -> StorageLatency {
+        let of = |operation| Latency(self.storage_seconds.with_label_values(&[operation]));
+        StorageLatency {
+            open: of("open"),
+            sync: of("sync"),
+            publish: of("publish"),
+        }
     }
 
     /// Counts bytes of request bodies.
@@ -309,6 +434,19 @@ impl Metrics {
     /// Counts a refusal.
     pub fn auth_failure(&self, reason: &'static str) {
         self.auth_failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Sets how many bytes of request bodies are held in memory.
+    pub fn set_buffered_bytes(&self, bodies: usize, forms: usize) {
+        for (of, bytes) in [("bodies", bodies), ("forms", forms)] {
+            let gauge = self.buffered_bytes.with_label_values(&[of]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a refusal by a limit, named as its setting is.
+    pub fn limit_reached(&self, limit: &'static str) {
+        self.limits_reached.with_label_values(&[limit]).inc();
     }
 
     /// Sets how many look-ups in a cache memory has answered since the start, and how many it could not.
@@ -382,12 +520,16 @@ mod tests {
         metrics.connection_closed("ops");
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
+        metrics.limit_reached("limits.json_body_bytes");
+        metrics.set_buffered_bytes(5, 6);
         metrics.set_cache_lookups("tags", 1, 1);
         metrics.set_writer_queue_length(3);
+        drop(metrics.database_latency().read.start());
+        drop(metrics.storage_latency().open.start());
         let without_buckets: String = metrics
             .render()
             .lines()
-            .filter(|line| !line.contains("_bucket{"))
+            .filter(|line| !line.contains("_bucket{") && !line.contains("_sum{operation"))
             .map(|line| format!("{line}\n"))
             .collect();
         insta::assert_snapshot!(without_buckets);

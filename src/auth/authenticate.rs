@@ -4,12 +4,14 @@
 //! registry credentials as Basic passwords; `/token` takes the same passwords; `/api/v1` takes API keys and operator
 //! keys, either way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Auth;
+use super::allowance::{Neighbourhood, Throttled};
 use super::error::RequestError;
 use super::keys::KeyError;
 use super::live::{self, Basis, LiveError, Rights};
@@ -82,6 +84,9 @@ pub enum AuthenticationError {
     /// A Bearer token was sent that is not good.
     #[error("{0}")]
     InvalidToken(String),
+    /// Too many wrong passwords came from this address.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     /// It could not be looked up.
     #[error("rights cannot be read now")]
     Unavailable(#[source] MetadataError),
@@ -99,6 +104,7 @@ impl From<AuthenticationError> for Refusal {
             AuthenticationError::InvalidToken(message) => {
                 challenge(Some(ChallengeError::InvalidToken), message)
             }
+            AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
             AuthenticationError::Unavailable(error) => Self::Unavailable(error),
         }
     }
@@ -110,6 +116,7 @@ impl From<AuthenticationError> for RequestError {
             AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
                 Self::Unauthorized(message)
             }
+            AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
             AuthenticationError::Unavailable(error) => Self::Metadata(error),
         }
     }
@@ -179,17 +186,22 @@ pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationErr
 }
 
 impl Auth {
-    /// Who calls `/v2/`. `header` is the one `Authorization` header, see [`single_header`].
+    /// Who calls `/v2/`. `header` is the one `Authorization` header, see [`single_header`]; `from` is where it came
+    /// from.
     ///
     /// # Errors
     /// A challenge without a scope (see [`Refusal::with_scope`]) when the credentials are bad.
-    pub async fn authenticate_registry(&self, header: Option<&str>) -> Result<Caller, Refusal> {
+    pub async fn authenticate_registry(
+        &self,
+        header: Option<&str>,
+        from: IpAddr,
+    ) -> Result<Caller, Refusal> {
         let Some(header) = header else {
             return Ok(Caller::Anonymous);
         };
         let caller = match parse(header) {
             Ok(Authorization::Basic(credentials)) => self
-                .password(&credentials.username, &credentials.password)
+                .password(&credentials.username, &credentials.password, from)
                 .await
                 .map(Caller::Basic),
             Ok(Authorization::Bearer(token)) => self.bearer(token).await.map(Caller::Bearer),
@@ -202,6 +214,7 @@ impl Auth {
     pub async fn authenticate_api(
         &self,
         header: Option<&str>,
+        from: IpAddr,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         let header = header
             .ok_or_else(|| refused("an API key is needed: send it as Authorization: Bearer"))?;
@@ -212,7 +225,8 @@ impl Auth {
         let secret = ApiKeySecret::parse(&secret).ok_or_else(|| {
             refused("this is no API key: the API takes the keys that start with berth_")
         })?;
-        self.api_key(&secret).await
+        self.attempt(from, &Secret::ApiKey(&secret), self.api_key(&secret))
+            .await
     }
 
     /// Who a registry password belongs to.
@@ -220,12 +234,14 @@ impl Auth {
         &self,
         username: &str,
         password: &str,
+        from: IpAddr,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         if password.starts_with(API_KEY_PREFIX) {
             let secret = ApiKeySecret::parse(password).ok_or_else(|| {
                 refused("the password looks like an API key but is mistyped or cut off")
             })?;
-            let principal = self.api_key(&secret).await?;
+            let key = self.api_key(&secret);
+            let principal = self.attempt(from, &Secret::ApiKey(&secret), key).await?;
             return match principal.kind() {
                 PrincipalKind::OperatorKey => Err(refused(
                     "an operator key is no registry password: use an API key of a workspace, or a registry credential",
@@ -240,11 +256,54 @@ impl Auth {
                 )),
             };
         }
-        self.credential(Some(username), password).await
+        self.credential(Some(username), password, from).await
     }
 
     /// Who a registry credential belongs to; its user name is asked for where there is one.
     pub(super) async fn credential(
+        &self,
+        username: Option<&str>,
+        token: &str,
+        from: IpAddr,
+    ) -> Result<Arc<Principal>, AuthenticationError> {
+        let checked = self.checked_credential(username, token);
+        self.attempt(from, &Secret::Credential(token), checked)
+            .await
+    }
+
+    /// Looks at a secret, and counts it against the address if it is wrong.
+    ///
+    /// An address that sent too many wrong ones is let in with a secret that is known from memory to be good, and with
+    /// no other: many clients may stand behind it, and one that is wrong must not lock the others out.
+    async fn attempt<T>(
+        &self,
+        from: IpAddr,
+        secret: &Secret<'_>,
+        check: impl Future<Output = Result<T, AuthenticationError>>,
+    ) -> Result<T, AuthenticationError> {
+        let inner = self.inner();
+        let (from, now) = (Neighbourhood::from(from), inner.clock.now());
+        if let Err(throttled) = inner.failures.check(&from, now)
+            && !self.remembers(secret)
+        {
+            return Err(throttled.into());
+        }
+        let checked = check.await;
+        if let Err(AuthenticationError::Refused(_)) = &checked {
+            inner.failures.spend(from, now);
+        }
+        checked
+    }
+
+    fn remembers(&self, secret: &Secret<'_>) -> bool {
+        let inner = self.inner();
+        match secret {
+            Secret::ApiKey(secret) => inner.metadata.remembers_api_key(secret.hash().as_str()),
+            Secret::Credential(token) => inner.credentials.remembers(token),
+        }
+    }
+
+    async fn checked_credential(
         &self,
         username: Option<&str>,
         token: &str,
@@ -360,6 +419,12 @@ impl Auth {
             }
         }
     }
+}
+
+/// What somebody shows to say who they are.
+enum Secret<'a> {
+    ApiKey(&'a ApiKeySecret),
+    Credential(&'a str),
 }
 
 enum VerifyError {

@@ -109,6 +109,8 @@ impl Auth {
             )));
         }
         let now = self.clock().now();
+        let key_id = principal.key().id.clone();
+        self.inner().credentials_issued.take(key_id, now)?;
         let expires_at_s = self.credential_end_s(principal, request.expires_in_seconds, now)?;
         let id = Uuid::new_v4().simple().to_string();
         let claims = Claims {

@@ -1,6 +1,7 @@
 //! Why a request of the management API was refused, in words for its sender. One variant for each code of API.md that
 //! authorisation and tenancy give.
 
+use super::allowance::Throttled;
 use crate::metadata::MetadataError;
 
 /// A refused request.
@@ -21,6 +22,9 @@ pub enum RequestError {
     /// It does not fit what is there.
     #[error("{0}")]
     Conflict(String),
+    /// It comes too often.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     /// The database or the key ring failed; the cause is for the log.
     #[error("the database cannot answer now")]
     Metadata(#[from] MetadataError),

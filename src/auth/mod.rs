@@ -4,6 +4,7 @@
 //! limits, never rights. This module knows no HTTP: headers come in as text, refusals go out as values.
 
 mod action;
+mod allowance;
 mod authenticate;
 mod credentials;
 mod decide;
@@ -31,6 +32,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub use action::{Action, ActionSet, UnknownAction};
+pub use allowance::Throttled;
 pub use authenticate::{
     AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES,
     basic_credentials, single_header,
@@ -57,6 +59,7 @@ pub use tokens::{AccessToken, TokenError};
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::oci::RepositoryName;
+use allowance::{Allowance, Neighbourhood};
 use last_used::LastUsed;
 use principal::PatternCache;
 use tokens::{Credential, Verifier};
@@ -77,6 +80,12 @@ pub struct AuthOptions {
     pub access_token_seconds: u64,
     /// Whether API keys are taken as registry passwords.
     pub api_keys_as_passwords: bool,
+    /// Wrong secrets that one address may send in a minute.
+    pub auth_failures_per_minute: u32,
+    /// Registry credentials that one key may ask for in a minute.
+    pub credentials_per_minute: u32,
+    /// Access tokens that one key may ask for in a minute.
+    pub tokens_per_minute: u32,
     /// Verified tokens that are remembered at most, of each kind.
     pub token_cache_entries: u64,
     /// Where the signing keys are kept.
@@ -90,6 +99,9 @@ struct Inner {
     clock: Clock,
     patterns: PatternCache,
     last_used: LastUsed,
+    failures: Allowance<Neighbourhood>,
+    credentials_issued: Allowance<String>,
+    tokens_issued: Allowance<String>,
     credentials: Verifier<Credential>,
     access_tokens: Verifier<AccessToken>,
 }
@@ -109,6 +121,21 @@ impl Auth {
         let (issuer, entries) = (&options.service_name, options.token_cache_entries);
         let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
         let access_tokens = Verifier::new(keys.clone(), issuer.clone(), entries);
+        let failures = Allowance::new(
+            "limits.auth_failures_per_minute",
+            "too many wrong passwords and keys came from this address",
+            options.auth_failures_per_minute,
+        );
+        let credentials_issued = Allowance::new(
+            "limits.credentials_per_minute",
+            "this key asked for too many registry credentials; each can be used until it ends",
+            options.credentials_per_minute,
+        );
+        let tokens_issued = Allowance::new(
+            "limits.tokens_per_minute",
+            "this key asked for too many access tokens",
+            options.tokens_per_minute,
+        );
         Ok(Self(Arc::new(Inner {
             metadata,
             keys,
@@ -116,6 +143,9 @@ impl Auth {
             clock,
             patterns: PatternCache::new(),
             last_used: LastUsed::default(),
+            failures,
+            credentials_issued,
+            tokens_issued,
             credentials,
             access_tokens,
         })))

@@ -1,5 +1,6 @@
 //! How `/v2/` says no: a challenge if a new token could help, a plain denial if live rights forbid it anyway.
 
+use super::allowance::Throttled;
 use crate::metadata::MetadataError;
 
 /// The `error` of a challenge (RFC 6750, section 3.1).
@@ -41,6 +42,9 @@ pub enum Refusal {
         /// For people.
         message: String,
     },
+    /// 429: this comes too often.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     /// 503: rights could not be read, and nothing is let through on old ones.
     #[error("rights cannot be read now")]
     Unavailable(#[source] MetadataError),
@@ -67,7 +71,7 @@ impl Refusal {
                     message,
                 }
             }
-            other @ (Self::Denied { .. } | Self::Unavailable(_)) => other,
+            other @ (Self::Denied { .. } | Self::Throttled(_) | Self::Unavailable(_)) => other,
         }
     }
 
@@ -84,7 +88,10 @@ impl Refusal {
                 scope: scope(),
                 message,
             },
-            other @ (Self::Challenge { .. } | Self::Denied { .. } | Self::Unavailable(_)) => other,
+            other @ (Self::Challenge { .. }
+            | Self::Denied { .. }
+            | Self::Throttled(_)
+            | Self::Unavailable(_)) => other,
         }
     }
 }

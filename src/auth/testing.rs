@@ -1,6 +1,7 @@
 //! What tests of authorisation and tenancy share: an embedded database in a temporary folder, a clock that is moved by
 //! hand, and callers.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +32,14 @@ pub(crate) async fn metadata() -> (Metadata, Clock, TempDir) {
         statement_timeout: Duration::from_secs(5),
         memory_entries: 1_000,
         memory_bytes: 1_000_000,
+        latency: crate::telemetry::DatabaseLatency::unseen(),
     };
     let metadata = Metadata::open(&options).await.unwrap();
     (metadata, clock, folder)
 }
+
+/// Where the requests of tests come from.
+pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Options of an embedded installation in `folder`.
 pub(crate) fn options(folder: &TempDir) -> AuthOptions {
@@ -44,6 +49,9 @@ pub(crate) fn options(folder: &TempDir) -> AuthOptions {
         credential_max_seconds: 12 * 3_600,
         access_token_seconds: 300,
         api_keys_as_passwords: true,
+        auth_failures_per_minute: 1_000,
+        credentials_per_minute: 1_000,
+        tokens_per_minute: 1_000,
         token_cache_entries: 100,
         keys: KeyLocation::Files(folder.path().to_owned()),
     }
@@ -112,7 +120,7 @@ impl Installation {
 
     pub(crate) async fn operator(&self) -> Arc<Principal> {
         self.auth
-            .authenticate_api(Some(&bearer(&self.operator_secret)))
+            .authenticate_api(Some(&bearer(&self.operator_secret)), HERE)
             .await
             .unwrap()
     }
@@ -121,7 +129,7 @@ impl Installation {
     pub(crate) async fn other_admin(&self) -> Arc<Principal> {
         let key = make_key(&self.auth, Some("other"), "admin", &json!({})).await;
         self.auth
-            .authenticate_api(Some(&bearer(&key.key)))
+            .authenticate_api(Some(&bearer(&key.key)), HERE)
             .await
             .unwrap()
     }
@@ -152,7 +160,7 @@ impl Installation {
     ) -> Result<IssuedCredential, RequestError> {
         let principal = self
             .auth
-            .authenticate_api(Some(&bearer(key)))
+            .authenticate_api(Some(&bearer(key)), HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(principal.workspace().unwrap());
@@ -179,6 +187,7 @@ impl Installation {
             .auth
             .issue_access_token(&TokenRequest {
                 credentials,
+                from: HERE,
                 scopes,
             })
             .await;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::keys::SigningKey;
-use super::testing::{Installation, START, basic, bearer};
+use super::testing::{HERE, Installation, START, basic, bearer};
 use super::*;
 
 fn name(text: &str) -> RepositoryName {
@@ -21,7 +21,7 @@ fn message<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
 async fn grants(installation: &Installation, header: &str, repository: &str) -> ActionSet {
     let caller = installation
         .auth
-        .authenticate_registry(Some(header))
+        .authenticate_registry(Some(header), HERE)
         .await
         .unwrap();
     let repository = name(repository);
@@ -45,7 +45,11 @@ mod who_gets_in {
     #[tokio::test]
     async fn nobody_is_anonymous_and_is_challenged_with_the_scope() {
         let installation = Installation::start().await;
-        let caller = installation.auth.authenticate_registry(None).await.unwrap();
+        let caller = installation
+            .auth
+            .authenticate_registry(None, HERE)
+            .await
+            .unwrap();
         assert!(matches!(caller, Caller::Anonymous));
         assert!(installation.auth.grant_base(&caller).is_err());
         let refusal = installation
@@ -77,7 +81,7 @@ mod who_gets_in {
         for user in ["", "anyone", "t-main"] {
             let caller = installation
                 .auth
-                .authenticate_registry(Some(&basic(user, &key.key)))
+                .authenticate_registry(Some(&basic(user, &key.key)), HERE)
                 .await
                 .unwrap();
             assert!(installation.auth.grant_base(&caller).is_ok());
@@ -115,7 +119,7 @@ mod who_gets_in {
         ] {
             let refusal = installation
                 .auth
-                .authenticate_registry(Some(header))
+                .authenticate_registry(Some(header), HERE)
                 .await
                 .map(|_| ())
                 .unwrap_err();
@@ -126,13 +130,19 @@ mod who_gets_in {
             assert!(
                 installation
                     .auth
-                    .authenticate_api(Some(header))
+                    .authenticate_api(Some(header), HERE)
                     .await
                     .is_err(),
                 "{header}"
             );
         }
-        assert!(installation.auth.authenticate_api(None).await.is_err());
+        assert!(
+            installation
+                .auth
+                .authenticate_api(None, HERE)
+                .await
+                .is_err()
+        );
         let two = single_header([b"Basic eA==".as_slice(), b"Bearer x".as_slice()]);
         assert!(two.is_err());
     }
@@ -147,8 +157,11 @@ mod who_gets_in {
         let access = installation
             .token(&basic("t-main", &credential.password), &[])
             .await;
-        let registry =
-            async |header: String| auth.authenticate_registry(Some(&header)).await.map(|_| ());
+        let registry = async |header: String| {
+            auth.authenticate_registry(Some(&header), HERE)
+                .await
+                .map(|_| ())
+        };
 
         assert!(
             message(registry(basic("x", operator)).await)
@@ -172,7 +185,8 @@ mod who_gets_in {
                 .contains("user name t-main")
         );
 
-        let api = async |header: String| auth.authenticate_api(Some(&header)).await.map(|_| ());
+        let api =
+            async |header: String| auth.authenticate_api(Some(&header), HERE).await.map(|_| ());
         assert!(api(bearer(operator)).await.is_ok());
         assert!(api(basic("x", &key.key)).await.is_ok());
         assert!(api(bearer(&credential.password)).await.is_err());
@@ -187,14 +201,14 @@ mod who_gets_in {
         let key = installation.key("admin", json!({})).await;
         let result = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .map(|_| ());
         assert!(message(result).contains("registry credential"));
         assert!(
             installation
                 .auth
-                .authenticate_api(Some(&bearer(&key.key)))
+                .authenticate_api(Some(&bearer(&key.key)), HERE)
                 .await
                 .is_ok()
         );
@@ -209,14 +223,14 @@ mod who_gets_in {
         assert!(
             installation
                 .auth
-                .authenticate_api(Some(&bearer(&key.key)))
+                .authenticate_api(Some(&bearer(&key.key)), HERE)
                 .await
                 .is_ok()
         );
         installation.clock.advance(10_000);
         let error = installation
             .auth
-            .authenticate_api(Some(&bearer(&key.key)))
+            .authenticate_api(Some(&bearer(&key.key)), HERE)
             .await
             .unwrap_err();
         assert!(error.to_string().contains("expired"));
@@ -261,7 +275,7 @@ mod what_is_granted {
         let key = installation.key("admin", json!({})).await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .unwrap();
         let answer =
@@ -339,7 +353,7 @@ mod what_is_granted {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())))
+            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
             .await
             .unwrap();
         assert!(
@@ -387,7 +401,7 @@ mod what_is_granted {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .unwrap();
         let catalog = installation.auth.grant_catalog(&caller).await.unwrap();
@@ -400,7 +414,7 @@ mod what_is_granted {
         assert_eq!(token.scope, "registry:catalog:*");
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())))
+            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
             .await
             .unwrap();
         assert!(installation.auth.grant_catalog(&caller).await.is_ok());
@@ -436,7 +450,7 @@ mod what_is_taken_back {
     async fn rejected(installation: &Installation, header: &str) -> bool {
         installation
             .auth
-            .authenticate_registry(Some(header))
+            .authenticate_registry(Some(header), HERE)
             .await
             .is_err()
     }
@@ -446,7 +460,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)))
+            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -574,7 +588,7 @@ mod what_is_taken_back {
         // And their row does not stand in the way of our own revocation.
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)))
+            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
             .await
             .unwrap();
         installation
@@ -590,7 +604,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)))
+            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -614,7 +628,7 @@ mod what_is_taken_back {
         let developer = installation.key("developer", json!({})).await;
         let developer = installation
             .auth
-            .authenticate_api(Some(&bearer(&developer.key)))
+            .authenticate_api(Some(&bearer(&developer.key)), HERE)
             .await
             .unwrap();
         let all = Revocation {
@@ -636,7 +650,7 @@ mod what_is_taken_back {
         let credential = installation.credential(&key.key, json!({})).await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("t-main", &credential.password)))
+            .authenticate_registry(Some(&basic("t-main", &credential.password)), HERE)
             .await
             .unwrap();
         let granted = installation
@@ -650,7 +664,7 @@ mod what_is_taken_back {
         };
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)))
+            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -687,7 +701,7 @@ mod what_is_taken_back {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())))
+            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
             .await
             .unwrap();
         let granted = installation
@@ -719,7 +733,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)))
+            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -766,7 +780,7 @@ mod what_tokens_are {
             message(
                 installation
                     .auth
-                    .authenticate_registry(Some(&password))
+                    .authenticate_registry(Some(&password), HERE)
                     .await
                     .map(|_| ())
             )
@@ -776,14 +790,14 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header))
+                .authenticate_registry(Some(&header), HERE)
                 .await
                 .is_ok()
         );
         installation.clock.advance(50_000);
         let refusal = installation
             .auth
-            .authenticate_registry(Some(&header))
+            .authenticate_registry(Some(&header), HERE)
             .await
             .map(|_| ())
             .unwrap_err();
@@ -804,6 +818,7 @@ mod what_tokens_are {
         let installation = Installation::start().await;
         let request = TokenRequest {
             credentials: None,
+            from: HERE,
             scopes: vec![],
         };
         let error = installation
@@ -819,6 +834,7 @@ mod what_tokens_are {
             credentials: Some(TokenCredentials::RefreshToken(SecretText::new(
                 text.to_owned(),
             ))),
+            from: HERE,
             scopes: vec![
                 String::from("repository:t-main/a:pull,push"),
                 String::from("repository:t-other/a:pull x"),
@@ -869,7 +885,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header))
+                .authenticate_registry(Some(&header), HERE)
                 .await
                 .is_ok()
         );
@@ -911,7 +927,7 @@ mod what_tokens_are {
         let stranger = SigningKey::generate(Purpose::AccessToken, START).unwrap();
         let now = installation.clock.now().seconds();
         let taken = async |token: &str| {
-            auth.authenticate_registry(Some(&bearer(token)))
+            auth.authenticate_registry(Some(&bearer(token)), HERE)
                 .await
                 .is_ok()
         };
@@ -1137,7 +1153,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header))
+                .authenticate_registry(Some(&header), HERE)
                 .await
                 .is_ok()
         );
@@ -1145,7 +1161,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header))
+                .authenticate_registry(Some(&header), HERE)
                 .await
                 .is_ok()
         );
@@ -1153,7 +1169,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header))
+                .authenticate_registry(Some(&header), HERE)
                 .await
                 .is_err()
         );
@@ -1298,7 +1314,7 @@ mod what_credentials_are {
         installation.clock.advance(1_000);
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .unwrap();
         installation.auth.flush_last_used().await.unwrap();
@@ -1321,16 +1337,19 @@ async fn requests_may_move_between_threads() {
     }
     let installation = Installation::start().await;
     let auth = &installation.auth;
-    let caller = is_send(auth.authenticate_registry(None)).await.unwrap();
+    let caller = is_send(auth.authenticate_registry(None, HERE))
+        .await
+        .unwrap();
     let repository = name("t-main/a");
     assert!(
         is_send(auth.grant::<Pull>(&caller, &repository))
             .await
             .is_err()
     );
-    assert!(is_send(auth.authenticate_api(None)).await.is_err());
+    assert!(is_send(auth.authenticate_api(None, HERE)).await.is_err());
     let request = TokenRequest {
         credentials: None,
+        from: HERE,
         scopes: Vec::new(),
     };
     assert!(is_send(auth.issue_access_token(&request)).await.is_err());

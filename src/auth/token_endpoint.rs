@@ -3,10 +3,13 @@
 //! As the distribution project's token specification wants it, asking for more than one may is no error: the token is
 //! the intersection, possibly empty. Bad credentials are an error.
 
+use std::net::IpAddr;
+
 use uuid::Uuid;
 
 use super::Auth;
-use super::action::ActionSet;
+use super::action::{Action, ActionSet};
+use super::allowance::Throttled;
 use super::authenticate::{AuthenticationError, BasicCredentials};
 use super::decide::{Decision, decide};
 use super::granted::GrantedCatalog;
@@ -34,6 +37,8 @@ pub enum TokenCredentials {
 pub struct TokenRequest {
     /// Who asks; nobody gets nothing.
     pub credentials: Option<TokenCredentials>,
+    /// Where the request came from.
+    pub from: IpAddr,
     /// The `scope` parameters, each as it was sent.
     pub scopes: Vec<String>,
 }
@@ -61,6 +66,9 @@ pub enum TokenEndpointError {
     /// Too much was asked for: 400.
     #[error(transparent)]
     BadRequest(#[from] ScopeError),
+    /// Too often: 429.
+    #[error(transparent)]
+    Throttled(#[from] Throttled),
     /// The database cannot answer: 503.
     #[error("rights cannot be read now")]
     Unavailable(#[source] MetadataError),
@@ -75,6 +83,7 @@ impl From<AuthenticationError> for TokenEndpointError {
             AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
                 Self::Unauthorized(message)
             }
+            AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
             AuthenticationError::Unavailable(error) => Self::Unavailable(error),
         }
     }
@@ -93,12 +102,14 @@ impl Auth {
                 return Err(TokenEndpointError::Unauthorized(message));
             }
             Some(TokenCredentials::Password(basic)) => {
-                self.password(&basic.username, &basic.password).await?
+                self.password(&basic.username, &basic.password, request.from)
+                    .await?
             }
             Some(TokenCredentials::RefreshToken(token)) => {
-                self.credential(None, token.reveal()).await?
+                self.credential(None, token.reveal(), request.from).await?
             }
         };
+        self.limit_tokens(&principal)?;
         let scopes = parse_scopes(request.scopes.iter().map(String::as_str))?;
         let workspace = principal.workspace().ok_or_else(|| {
             TokenEndpointError::Unauthorized(String::from(
@@ -137,6 +148,17 @@ impl Auth {
             scope: granted.join(" "),
             actor: principal.actor().to_owned(),
         })
+    }
+
+    /// Whoever can only pull is exempt: a thousand nodes may start at once with one secret.
+    fn limit_tokens(&self, principal: &Principal) -> Result<(), Throttled> {
+        let pulls_only = principal.actions() == ActionSet::of(&[Action::Pull]);
+        if pulls_only {
+            return Ok(());
+        }
+        let now = self.clock().now();
+        let key_id = principal.key().id.clone();
+        self.inner().tokens_issued.take(key_id, now)
     }
 
     fn lifetime_s(&self, principal: &Principal, now: Millis) -> i64 {

@@ -256,6 +256,12 @@ pub(super) struct Verifier<T> {
     checked: moka::sync::Cache<[u8; 32], Arc<Checked<T>>>,
 }
 
+fn hash(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    hash
+}
+
 /// A good token, kept alive by the memory of it.
 pub(super) struct Good<T>(Arc<Checked<T>>);
 
@@ -287,8 +293,7 @@ impl<T: Kind> Verifier<T> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::Invalid);
         }
-        let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        let hash = hash(token);
         let checked = match self.checked.get(&hash) {
             Some(checked) => {
                 self.ring
@@ -310,6 +315,11 @@ impl<T: Kind> Verifier<T> {
             return Err(TokenError::NotYet);
         }
         Ok(Good(checked))
+    }
+
+    /// Whether a token was found good before, and is remembered.
+    pub(super) fn remembers(&self, token: &str) -> bool {
+        token.len() <= MAX_TOKEN_BYTES && self.checked.contains_key(&hash(token))
     }
 
     fn check(&self, token: &str) -> Result<Checked<T>, TokenError> {

@@ -135,6 +135,34 @@ impl Config {
             limits.json_body_bytes,
             1024..=16 * 1024 * 1024,
         );
+        let largest_body = limits.manifest_bytes.max(limits.json_body_bytes);
+        if limits.buffered_bytes < largest_body {
+            findings.add(
+                "limits.buffered_bytes",
+                &format!(
+                    "is {}, less than one body may have; write {largest_body} or more",
+                    limits.buffered_bytes
+                ),
+            );
+        }
+        findings.range(
+            "limits.buffered_bytes",
+            limits.buffered_bytes,
+            1024..=usize::try_from(u32::MAX).unwrap_or(usize::MAX),
+        );
+        for (key, per_minute) in [
+            (
+                "limits.auth_failures_per_minute",
+                limits.auth_failures_per_minute,
+            ),
+            (
+                "limits.credentials_per_minute",
+                limits.credentials_per_minute,
+            ),
+            ("limits.tokens_per_minute", limits.tokens_per_minute),
+        ] {
+            findings.range(key, per_minute, 1..=60_000);
+        }
     }
 
     fn check_auth(&self, findings: &mut Findings) {

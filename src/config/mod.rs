@@ -154,6 +154,14 @@ pub struct Limits {
     pub rehash_bytes: u64,
     /// The largest JSON body of the management API, in bytes.
     pub json_body_bytes: usize,
+    /// Bodies held in memory at one time, in bytes: of manifests and JSON, and as much again of forms at `/token`.
+    pub buffered_bytes: usize,
+    /// Wrong passwords and keys that one address may send in a minute.
+    pub auth_failures_per_minute: u32,
+    /// Registry credentials that one API key may ask for in a minute.
+    pub credentials_per_minute: u32,
+    /// Access tokens that one API key may ask for in a minute, unless it can only pull.
+    pub tokens_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -165,6 +173,10 @@ impl Default for Limits {
             open_uploads_per_workspace: 1000,
             rehash_bytes: 1024 * 1024 * 1024,
             json_body_bytes: 64 * 1024,
+            buffered_bytes: 64 * 1024 * 1024,
+            auth_failures_per_minute: 60,
+            credentials_per_minute: 120,
+            tokens_per_minute: 1200,
         }
     }
 }

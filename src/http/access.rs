@@ -83,7 +83,8 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
             error: Some(error), ..
         } => Some(error.as_str()),
         Refusal::Denied { .. } => Some("denied"),
-        Refusal::Unavailable(_) => None,
+        // Limits are counted by their own names.
+        Refusal::Throttled(_) | Refusal::Unavailable(_) => None,
     };
     if let Some(reason) = reason {
         http.metrics.auth_failure(reason);
@@ -102,7 +103,8 @@ async fn caller(
     scope: impl FnOnce() -> String,
 ) -> Result<Caller, DistributionError> {
     let header = authorization(parts, http)?;
-    let caller = http.auth.authenticate_registry(header).await;
+    let from = http.client_address(parts);
+    let caller = http.auth.authenticate_registry(header, from).await;
     let caller = caller.map_err(|refusal| refused(refusal.with_scope(scope), parts, http))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
         notes.principal(caller.actor());

@@ -1,6 +1,6 @@
 //! The listeners a request may come through, and how the outside reaches them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -105,6 +105,12 @@ impl Http {
         let https = self.forwarded(parts, "x-forwarded-proto") == Some("https");
         self.asked_host(parts)
             .map(|host| PublicUrl::new(https, &host))
+    }
+
+    /// Where a request came from.
+    pub(super) fn client_address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts.extensions.get::<Peer>();
+        peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
     }
 
     /// What a proxy says about its client, if it is one that may.

@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use berth_storage::StoreError;
 use serde_json::{Value, json};
 
+use super::body::CollectError;
 use super::respond::{self, JSON, RETRY_SECONDS};
-use crate::auth::Refusal;
+use crate::auth::{Refusal, Throttled};
 use crate::metadata::MetadataError;
 use crate::oci::ErrorCode;
 use crate::registry::RegistryError;
@@ -26,7 +27,12 @@ struct Parts {
     message: String,
     detail: Option<Value>,
     headers: HeaderMap,
+    limit: Option<&'static str>,
 }
+
+/// A limit that a request ran into, by the name of its setting: left in the answer for `track` to count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LimitReached(pub(super) &'static str);
 
 impl DistributionError {
     pub(super) fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
@@ -36,6 +42,7 @@ impl DistributionError {
             message: message.into(),
             detail: None,
             headers: HeaderMap::new(),
+            limit: None,
         }))
     }
 
@@ -45,6 +52,21 @@ impl DistributionError {
     )]
     pub(super) fn bad_request(code: ErrorCode, message: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message.to_string())
+    }
+
+    /// For a body that could not be collected.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers are done with the errors they hand in"
+    )]
+    pub(super) fn body(error: CollectError, code: ErrorCode) -> Self {
+        let mut answer = Self::new(error.status(), code, error.to_string());
+        if matches!(error, CollectError::Busy) {
+            answer.0.code = ErrorCode::TooManyRequests;
+            answer.0.headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        answer.0.limit = error.limit();
+        answer
     }
 
     pub(super) fn detail(mut self, detail: Value) -> Self {
@@ -59,7 +81,13 @@ impl DistributionError {
         self
     }
 
-    /// 401 or 403 for a refusal; `realm` is where this door's tokens come from.
+    /// Names the limit that was reached, as the configuration does.
+    pub(super) fn limit(mut self, key: &'static str) -> Self {
+        self.0.limit = Some(key);
+        self
+    }
+
+    /// 401, 403 or 429 for a refusal; `realm` is where this door's tokens come from.
     pub(super) fn refusal(refusal: Refusal, realm: Option<&str>, service: &str) -> Self {
         match refusal {
             Refusal::Challenge {
@@ -86,6 +114,7 @@ impl DistributionError {
             Refusal::Denied { message } => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
+            Refusal::Throttled(throttled) => throttled.into(),
             Refusal::Unavailable(error) => error.into(),
         }
     }
@@ -101,7 +130,7 @@ impl DistributionError {
         error
     }
 
-    fn internal(cause: &dyn std::error::Error) -> Self {
+    pub(super) fn internal(cause: &dyn std::error::Error) -> Self {
         log_cause("a request failed", cause);
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -121,7 +150,22 @@ impl IntoResponse for DistributionError {
         let body = json!({"errors": [error]}).to_string();
         let mut response = (parts.status, [(CONTENT_TYPE, JSON)], body).into_response();
         response.headers_mut().extend(parts.headers);
+        if let Some(key) = parts.limit {
+            response.extensions_mut().insert(LimitReached(key));
+        }
         response
+    }
+}
+
+impl From<Throttled> for DistributionError {
+    fn from(throttled: Throttled) -> Self {
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorCode::TooManyRequests,
+            throttled.to_string(),
+        )
+        .header(RETRY_AFTER, &throttled.retry_after_s.to_string())
+        .limit(throttled.limit)
     }
 }
 
@@ -185,14 +229,17 @@ impl From<RegistryError> for DistributionError {
             E::TooManyUploads(_) => {
                 plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
                     .header(RETRY_AFTER, "60")
+                    .limit("limits.open_uploads_per_workspace")
             }
-            E::TooManyTags { .. } => plain(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid),
+            E::TooManyTags { .. } => plain(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid)
+                .limit("limits.tag_parameters"),
             E::PreconditionFailed(_) => plain(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied),
             E::InUse { .. } => plain(StatusCode::FORBIDDEN, ErrorCode::Denied),
             // The rights went while the request ran: a new token would not bring them back.
             E::Refused(Refusal::Challenge { message, .. } | Refusal::Denied { message }) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
+            E::Refused(Refusal::Throttled(throttled)) => throttled.into(),
             E::Refused(Refusal::Unavailable(error)) | E::Metadata(error) => error.into(),
             E::Storage(error) => error.into(),
             E::Broken(error) => Self::internal(&error),

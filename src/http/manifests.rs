@@ -9,11 +9,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
+use bytes::Bytes;
 
 use super::Shared;
 use super::access::{Access, segment};
 use super::blobs::{is_cached, not_modified};
-use super::body;
+use super::body::{BodyLimit, Collected};
 use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
@@ -24,6 +25,9 @@ use crate::oci::MediaType;
 use crate::oci::Reference;
 use crate::oci::Tag;
 use crate::registry::{Precondition, PulledManifest};
+
+/// Manifests up to this size are parsed where they arrive: it takes less than a thread's change of hands.
+const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
 
 /// The tag or digest of the path.
 pub(super) struct PathReference(Reference);
@@ -100,17 +104,15 @@ pub(super) async fn put_manifest(
 ) -> Result<Response, DistributionError> {
     let precondition = precondition(&headers)?;
     let content_type = content_type(&headers)?;
-    let limit = http.options.manifest_limit_bytes;
-    let bytes = body::collect(body, limit, http.options.body_idle_seconds).await;
-    let bytes = bytes.map_err(|error| {
-        DistributionError::new(
-            error.status(),
-            ErrorCode::ManifestInvalid,
-            error.to_string(),
-        )
-    })?;
-    let manifest = Manifest::parse(bytes, content_type.as_ref())
-        .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))?;
+    let limit = BodyLimit {
+        key: "limits.manifest_bytes",
+        bytes: http.options.manifest_limit_bytes,
+    };
+    let collected = http.collect(body, limit).await;
+    let collected =
+        collected.map_err(|error| DistributionError::body(error, ErrorCode::ManifestInvalid))?;
+    let Collected { bytes, held: _held } = collected;
+    let manifest = parse(&http, bytes, content_type).await?;
     let repository = access.granted.repository();
     let pushed = http
         .registry
@@ -145,6 +147,24 @@ pub(super) async fn put_manifest(
         answer.insert(OCI_TAG, respond::header_value(&names.join(", ")));
     }
     Ok((StatusCode::CREATED, answer).into_response())
+}
+
+/// A large manifest is parsed in a thread of its own, a few of them at one time.
+async fn parse(
+    http: &Shared,
+    bytes: Bytes,
+    content_type: Option<MediaType>,
+) -> Result<Manifest, DistributionError> {
+    let parsed = if bytes.len() <= PARSED_IN_PLACE_BYTES {
+        Manifest::parse(bytes, content_type.as_ref())
+    } else {
+        // The semaphore is never closed.
+        let _place = http.parsing.acquire().await.ok();
+        tokio::task::spawn_blocking(move || Manifest::parse(bytes, content_type.as_ref()))
+            .await
+            .map_err(|error| DistributionError::internal(&error))?
+    };
+    parsed.map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
 }
 
 pub(super) async fn delete_manifest(

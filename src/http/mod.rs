@@ -24,6 +24,7 @@ mod uploads;
 
 use std::sync::Arc;
 
+pub use body::Budget;
 pub use door::{Door, Peer, PublicUrl};
 pub use routes::{DoorService, RouteRow, rows, service};
 
@@ -48,7 +49,7 @@ pub struct HttpOptions {
     pub api_has_own_door: bool,
     /// The largest manifest, in bytes.
     pub manifest_limit_bytes: usize,
-    /// The largest JSON or form body, in bytes.
+    /// The largest JSON body, in bytes.
     pub json_limit_bytes: usize,
     /// How long a body may be silent, in seconds.
     pub body_idle_seconds: u64,
@@ -66,6 +67,12 @@ pub struct Http {
     pub metadata: Metadata,
     /// For readiness alone.
     pub store: berth_storage::Store,
+    /// Memory for the bodies of requests that somebody may make.
+    pub bodies: Budget,
+    /// Memory for forms at `/token`, which anybody may send.
+    pub forms: Budget,
+    /// One place for each manifest that is parsed in a thread of its own.
+    pub parsing: tokio::sync::Semaphore,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// The clock.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Shared;
-use super::body;
+use super::body::BodyLimit;
 use super::error::{DistributionError, log_cause};
 use super::query::Pairs;
 use super::respond::JSON;
@@ -22,6 +22,11 @@ use crate::oci::ErrorCode;
 
 /// What a form must say it is.
 const FORM: &str = "application/x-www-form-urlencoded";
+/// A password of the greatest length, and a few names; anybody may send one.
+const FORM_LIMIT: BodyLimit = BodyLimit {
+    key: "token_form",
+    bytes: 32 * 1024,
+};
 /// Tokens are not for caches.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -34,6 +39,7 @@ pub(super) async fn get_token(
     let query = Pairs::of_query(&parts)?;
     let request = TokenRequest {
         credentials: header_credentials(&http, &parts)?,
+        from: http.client_address(&parts),
         scopes: query.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
@@ -55,6 +61,7 @@ pub(super) async fn post_token(
     let form = form(&http, &parts, body).await?;
     let request = TokenRequest {
         credentials: form_credentials(&form)?,
+        from: http.client_address(&parts),
         scopes: form.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
@@ -148,14 +155,9 @@ async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, Distrib
             format!("POST /token takes a form of the type {FORM}"),
         ));
     }
-    let (limit, idle) = (
-        http.options.json_limit_bytes,
-        http.options.body_idle_seconds,
-    );
-    let bytes = body::collect(body, limit, idle).await.map_err(|error| {
-        DistributionError::new(error.status(), ErrorCode::Unsupported, error.to_string())
-    })?;
-    Ok(Pairs::parse(&bytes)?)
+    let form = http.collect_form(body, FORM_LIMIT).await;
+    let form = form.map_err(|error| DistributionError::body(error, ErrorCode::Unsupported))?;
+    Ok(Pairs::parse(&form.bytes)?)
 }
 
 fn answered(body: &serde_json::Value) -> Response {
@@ -174,6 +176,7 @@ fn refused(http: &Shared, error: TokenEndpointError) -> DistributionError {
         TokenEndpointError::BadRequest(error) => {
             DistributionError::bad_request(ErrorCode::Unsupported, error)
         }
+        TokenEndpointError::Throttled(throttled) => throttled.into(),
         TokenEndpointError::Unavailable(error) => error.into(),
         TokenEndpointError::Internal(error) => {
             log_cause("a token could not be signed", &error);

@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 
 use super::Shared;
 use super::door::{Door, Peer};
+use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use crate::oci::RepositoryName;
 use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
@@ -78,6 +79,10 @@ pub(super) async fn track(
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let status = response.status();
+    let limit = response.extensions().get::<LimitReached>().copied();
+    if let Some(LimitReached(key)) = limit {
+        http.metrics.limit_reached(key);
+    }
     let duration = started.elapsed();
     http.metrics.request(
         door.as_str(),
@@ -104,6 +109,7 @@ pub(super) async fn track(
         received_bytes,
         sent_bytes,
         notes: &notes,
+        limit: limit.map(|LimitReached(key)| key),
     };
     line.write(duration);
     response
@@ -144,6 +150,7 @@ struct Line<'a> {
     received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
+    limit: Option<&'static str>,
 }
 
 impl Line<'_> {
@@ -185,6 +192,7 @@ impl Line<'_> {
                     received_bytes = self.received_bytes,
                     sent_bytes = self.sent_bytes,
                     duration_ms,
+                    limit = self.limit,
                     "request answered"
                 )
             };

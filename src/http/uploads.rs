@@ -149,6 +149,7 @@ async fn mount(
                 Err(realm.refuse_mount(refusal, access.granted.repository(), http))
             }
             Err(Refusal::Denied { .. }) => Ok(false),
+            Err(Refusal::Throttled(throttled)) => Err(throttled.into()),
             Err(Refusal::Unavailable(error)) => Err(error.into()),
         };
     }

@@ -19,6 +19,7 @@ use super::error::MetadataError;
 use super::memory::{Mark, Memory};
 use super::writer::{Turn, Writer};
 use crate::config::DatabaseLocation;
+use crate::telemetry::{Latency, Timing};
 
 /// Pages (of 4 KiB) after which SQLite checkpoints inside a commit, should the checkpoint task fall behind.
 const WAL_AUTOCHECKPOINT_PAGES: &str = "16384";
@@ -43,16 +44,21 @@ pub(super) enum Connection<'c> {
 }
 
 /// A connection that only reads. It must never be held across a client's reads or writes.
-pub(super) enum Reader {
+pub(super) struct Reader {
+    connection: Pooled,
+    _timing: Timing,
+}
+
+enum Pooled {
     Sqlite(PoolConnection<Sqlite>),
     Postgres(PoolConnection<Postgres>),
 }
 
 impl Reader {
     pub(super) fn connection(&mut self) -> Connection<'_> {
-        match self {
-            Self::Sqlite(connection) => Connection::Sqlite(connection),
-            Self::Postgres(connection) => Connection::Postgres(connection),
+        match &mut self.connection {
+            Pooled::Sqlite(connection) => Connection::Sqlite(connection),
+            Pooled::Postgres(connection) => Connection::Postgres(connection),
         }
     }
 }
@@ -139,14 +145,18 @@ impl Database {
         })
     }
 
-    pub(super) async fn read(&self) -> Result<Reader, MetadataError> {
-        match self {
-            Self::Sqlite { readers, .. } => Ok(Reader::Sqlite(readers.acquire().await?)),
-            Self::Postgres { pool, .. } => Ok(Reader::Postgres(pool.acquire().await?)),
-        }
+    pub(super) async fn read(&self, latency: &Latency) -> Result<Reader, MetadataError> {
+        let connection = match self {
+            Self::Sqlite { readers, .. } => Pooled::Sqlite(readers.acquire().await?),
+            Self::Postgres { pool, .. } => Pooled::Postgres(pool.acquire().await?),
+        };
+        Ok(Reader {
+            connection,
+            _timing: latency.start(),
+        })
     }
 
-    pub(super) async fn begin(&self) -> Result<Transaction, MetadataError> {
+    pub(super) async fn begin(&self, latency: &Latency) -> Result<Transaction, MetadataError> {
         let kind = match self {
             Self::Sqlite { writer, .. } => TransactionKind::Sqlite(writer.turn().await?),
             Self::Postgres { pool, memory } => {
@@ -156,18 +166,19 @@ impl Database {
         Ok(Transaction {
             kind,
             marks: Vec::new(),
+            _timing: latency.start(),
         })
     }
 
     /// Whether the database answers, and keeps what it says it keeps.
-    pub(super) async fn ready(&self) -> Result<(), MetadataError> {
-        let mut reader = self.read().await?;
+    pub(super) async fn ready(&self, latency: &Latency) -> Result<(), MetadataError> {
+        let mut reader = self.read(latency).await?;
         on!(reader.connection(), c => sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
         if let Self::Sqlite { writer, .. } = self {
             // Taking a turn and giving it back says that changes are taken.
             drop(writer.turn().await?);
         }
-        if let Reader::Postgres(connection) = &mut reader {
+        if let Pooled::Postgres(connection) = &mut reader.connection {
             for setting in ["fsync", "synchronous_commit"] {
                 let value: String = sqlx::query_scalar("SELECT current_setting($1)")
                     .bind(setting)
@@ -230,6 +241,7 @@ enum TransactionKind {
 pub struct Transaction {
     kind: TransactionKind,
     marks: Vec<Mark>,
+    _timing: Timing,
 }
 
 impl Transaction {

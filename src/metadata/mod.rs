@@ -40,6 +40,7 @@ pub use uploads::{TakenUpload, UploadRow, UploadState};
 pub use workspaces::{NewWorkspace, Workspace, WorkspaceSettings};
 
 use crate::config::DatabaseLocation;
+use crate::telemetry::DatabaseLatency;
 use database::{Database, ReadCount, Reader};
 use memory::{Memory, Ownership, Table};
 
@@ -58,6 +59,8 @@ pub struct MetadataOptions {
     pub memory_entries: u64,
     /// Bytes of manifests remembered at most.
     pub memory_bytes: u64,
+    /// What its times are measured with.
+    pub latency: DatabaseLatency,
 }
 
 /// The database, and what is remembered of it. Cheap to clone.
@@ -68,6 +71,7 @@ pub struct Metadata {
     contents: manifests::Contents,
     fresh_uploads: fresh_uploads::FreshUploads,
     reads: Arc<ReadCount>,
+    latency: DatabaseLatency,
 }
 
 impl Metadata {
@@ -79,24 +83,28 @@ impl Metadata {
         };
         let memory = Arc::new(Memory::new(ownership, options.memory_entries));
         let database = Database::open(options, &memory).await?;
-        database.ready().await?;
+        database.ready(&options.latency.read).await?;
         Ok(Self {
             database,
             memory,
             contents: manifests::Contents::new(options.memory_bytes),
             fresh_uploads: fresh_uploads::FreshUploads::new(ownership),
             reads: Arc::default(),
+            latency: options.latency.clone(),
         })
     }
 
     /// Starts a change.
     pub async fn begin(&self) -> Result<Transaction, MetadataError> {
-        self.database.begin().await
+        let waiting = self.latency.wait.start();
+        let transaction = self.database.begin(&self.latency.change).await;
+        drop(waiting);
+        transaction
     }
 
     /// Whether the database answers, and keeps what it says it keeps.
     pub async fn ready(&self) -> Result<(), MetadataError> {
-        self.database.ready().await
+        self.database.ready(&self.latency.read).await
     }
 
     /// Ends in order: waits for the changes under way.
@@ -127,7 +135,10 @@ impl Metadata {
 
     async fn read(&self) -> Result<Reader, MetadataError> {
         self.reads.increment();
-        self.database.read().await
+        let waiting = self.latency.wait.start();
+        let reader = self.database.read(&self.latency.read).await;
+        drop(waiting);
+        reader
     }
 
     /// Answers from `table`, or asks the database and remembers what it found.

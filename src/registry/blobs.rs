@@ -50,6 +50,7 @@ impl Registry {
         blob: &Blob,
         range: Range<u64>,
     ) -> Result<ObjectReader, RegistryError> {
+        let _opening = self.latency.open.start();
         Ok(self.store.read(blob.linked.object_key, range).await?)
     }
 

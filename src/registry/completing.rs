@@ -138,7 +138,9 @@ impl Registry {
             self.leave(taken, writer, &error).await?;
             return Err(error);
         }
+        let syncing = self.latency.sync.start();
         let staged = writer.finish().await?;
+        drop(syncing);
         match self.verify(&staged, digest).await {
             Ok(()) => {}
             Err(error) => {
@@ -153,7 +155,9 @@ impl Registry {
             size_bytes: staged.size_bytes(),
         };
         // Held until the rows are committed: a second PUT of the session waits for them.
+        let publishing = self.latency.publish.start();
         let _published = staged.publish().await?;
+        drop(publishing);
         with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
         if taken.fresh {
             self.metadata

@@ -30,6 +30,7 @@ pub use uploads::{Body, Chunk, ChunkError};
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};
 use crate::oci::RepositoryName;
+use crate::telemetry::StorageLatency;
 
 /// How often a change is tried when another one got in its way.
 const ATTEMPTS: u32 = 4;
@@ -54,17 +55,25 @@ pub struct Registry {
     store: Store,
     clock: Clock,
     limits: Arc<RegistryLimits>,
+    latency: StorageLatency,
 }
 
 impl Registry {
     /// Puts the use-cases on top of a database and a store.
     #[must_use]
-    pub fn new(metadata: Metadata, store: Store, clock: Clock, limits: RegistryLimits) -> Self {
+    pub fn new(
+        metadata: Metadata,
+        store: Store,
+        clock: Clock,
+        limits: RegistryLimits,
+        latency: StorageLatency,
+    ) -> Self {
         Self {
             metadata,
             store,
             clock,
             limits: Arc::new(limits),
+            latency,
         }
     }
 

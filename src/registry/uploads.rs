@@ -134,7 +134,9 @@ impl Registry {
             }
             Ok(()) | Err(_) => {}
         }
+        let syncing = self.latency.sync.start();
         let progress = writer.pause().await?;
+        drop(syncing);
         if !self
             .metadata
             .save_upload(id, upload.epoch, &progress, self.clock.now())

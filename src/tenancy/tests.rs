@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::auth::Auth;
-use crate::auth::testing::{START, basic, bearer, metadata, options};
+use crate::auth::testing::{HERE, START, basic, bearer, metadata, options};
 
 /// An installation after its first start, with a workspace `other` in another account.
 struct Installation {
@@ -56,7 +56,7 @@ impl Installation {
 
     async fn operator(&self) -> Arc<Principal> {
         self.auth
-            .authenticate_api(Some(&bearer(&self.operator_secret)))
+            .authenticate_api(Some(&bearer(&self.operator_secret)), HERE)
             .await
             .unwrap()
     }
@@ -71,7 +71,7 @@ impl Installation {
             .await
             .unwrap();
         self.auth
-            .authenticate_api(Some(&bearer(&key.key)))
+            .authenticate_api(Some(&bearer(&key.key)), HERE)
             .await
             .unwrap()
     }
@@ -101,6 +101,7 @@ fn code<T>(result: Result<T, RequestError>) -> &'static str {
         Err(RequestError::Forbidden(_)) => "forbidden",
         Err(RequestError::NotFound(_)) => "not_found",
         Err(RequestError::Conflict(_)) => "conflict",
+        Err(RequestError::Throttled(_)) => "throttled",
         Err(RequestError::Metadata(_)) => "metadata",
         Err(RequestError::Internal(_)) => "internal",
     }
@@ -131,7 +132,7 @@ async fn api_key(
 async fn caller(installation: &Installation, secret: &str) -> Arc<Principal> {
     installation
         .auth
-        .authenticate_api(Some(&bearer(secret)))
+        .authenticate_api(Some(&bearer(secret)), HERE)
         .await
         .unwrap()
 }
@@ -388,7 +389,7 @@ async fn a_deleted_workspace_takes_its_keys_and_never_gives_its_prefix_back() {
     assert!(
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .is_ok()
     );
@@ -396,7 +397,7 @@ async fn a_deleted_workspace_takes_its_keys_and_never_gives_its_prefix_back() {
     assert!(
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)))
+            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
             .await
             .is_err()
     );

@@ -27,10 +27,13 @@ const MODULES: [(&str, &[&str]); 12] = [
     ("config", &[]),
     ("oci", &[]),
     ("telemetry", &["config"]),
-    ("metadata", &["clock", "config", "oci"]),
-    ("auth", &["clock", "config", "oci", "metadata"]),
+    ("metadata", &["clock", "config", "oci", "telemetry"]),
+    ("auth", &["clock", "config", "oci", "telemetry", "metadata"]),
     ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
-    ("registry", &["clock", "config", "oci", "metadata", "auth"]),
+    (
+        "registry",
+        &["clock", "config", "oci", "telemetry", "metadata", "auth"],
+    ),
     (
         "collect",
         &["clock", "config", "oci", "metadata", "registry"],

@@ -10,6 +10,7 @@ mod credentials;
 mod durability;
 mod hot_path;
 mod layers;
+mod limits;
 mod live_rights;
 mod matrix;
 mod operations;

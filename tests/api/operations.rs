@@ -89,29 +89,69 @@ async fn metrics_tell_what_went_through_the_doors() {
     }
 }
 
+/// Every metric there is, from the one file that names them.
+fn metric_names() -> BTreeSet<String> {
+    let source = include_str!("../../src/telemetry.rs");
+    let code = source.split("mod tests {").next().unwrap();
+    let name = Regex::new("\"(berth_[a-z_]+)\"").unwrap();
+    let names = name.captures_iter(code);
+    names.map(|found| found[1].to_owned()).collect()
+}
+
 /// What the operators' dashboards will ask for: a metric that is named and never written is a promise not kept.
 #[tokio::test]
 async fn every_metric_has_a_value_after_traffic() {
-    let registry = TestRegistry::start().await;
+    let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+        config.limits.tag_parameters = 0;
+    })
+    .await;
     traffic(&registry).await;
+    let docker = registry.with_key(&registry.main_key());
+    let layer = image().layer("layer").build().layers[0].digest.clone();
+    let blob = format!("/v2/t-main/app/blobs/{layer}");
+    docker.get(&blob).await.expect(200);
+    let digest = docker.head("/v2/t-main/app/manifests/v1").await;
+    let digest = digest.header("docker-content-digest");
+    let path = format!("/v2/t-main/app/manifests/{digest}?tag=v2");
+    let manifest = docker.get("/v2/t-main/app/manifests/v1").await;
+    let tagged = docker
+        .request(reqwest::Method::PUT, &path)
+        .header("content-type", manifest.header("content-type"))
+        .body(manifest.body);
+    Reply::of(tagged).await.expect(414);
     let text = ops(&registry).get("/metrics").await.expect(200).text();
-    let missing: Vec<&str> = [
-        "berth_build_info{",
-        "berth_http_requests_total{",
-        "berth_http_request_duration_seconds_count{",
-        "berth_http_received_bytes_total{",
-        "berth_http_sent_bytes_total{",
-        "berth_http_connections{",
-        "berth_open_uploads 1",
-        "berth_auth_failures_total{",
-        "berth_cache_hits_total{",
-        "berth_cache_misses_total{",
-        "berth_writer_queue_length ",
-    ]
-    .into_iter()
-    .filter(|name| !text.lines().any(|line| line.starts_with(name)))
-    .collect();
-    assert_eq!(missing, Vec::<&str>::new());
+    let has_value = |name: &String| {
+        text.lines().any(|line| {
+            let rest = line.strip_prefix(name.as_str()).unwrap_or("");
+            let rest = rest.strip_prefix("_count").unwrap_or(rest);
+            rest.starts_with(['{', ' '])
+        })
+    };
+    let missing: Vec<String> = metric_names()
+        .into_iter()
+        .filter(|name| !has_value(name))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new());
+    for operation in ["wait", "read", "change"] {
+        let counted =
+            format!("berth_database_duration_seconds_count{{operation=\"{operation}\"}} ");
+        assert!(text.contains(&counted), "{counted}\n{text}");
+    }
+    for operation in ["open", "sync", "publish"] {
+        let counted = format!("berth_storage_duration_seconds_count{{operation=\"{operation}\"}} ");
+        assert!(text.contains(&counted), "{counted}\n{text}");
+    }
+}
+
+#[test]
+fn the_manual_lists_every_metric_and_no_other() {
+    let manual = include_str!("../../docs/operations.md");
+    let row = Regex::new("(?m)^\\| `(berth_[a-z_]+)` \\|").unwrap();
+    let listed: BTreeSet<String> = row
+        .captures_iter(manual)
+        .map(|found| found[1].to_owned())
+        .collect();
+    assert_eq!(listed, metric_names());
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use berth::metadata::{
     NewManifest, NewWorkspace, Repository, RepositoryId, TagChange, Transaction,
 };
 use berth::oci::{MediaType, Tag};
+use berth::telemetry::DatabaseLatency;
 use berth_storage::{Digest, DigestAlgorithm, ObjectKey};
 use bytes::Bytes;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
@@ -71,6 +72,7 @@ impl Fixture {
             statement_timeout: STUCK,
             memory_entries: 1_000,
             memory_bytes: 1_000_000,
+            latency: DatabaseLatency::unseen(),
         };
         let metadata = Metadata::open(&options).await.unwrap();
         let fixture = Self {

@@ -79,6 +79,8 @@ impl TestRegistry {
         config.server.pull_listen = Some(any_port);
         config.server.ops_listen = any_port;
         config.server.drain_seconds = 5;
+        // All callers of a test have one address, and many of them are wrong on purpose.
+        config.limits.auth_failures_per_minute = 60_000;
         location.configure(&mut config);
         change(&mut config);
         let clock = Clock::manual(START);

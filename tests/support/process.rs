@@ -130,6 +130,15 @@ impl Process {
         )
     }
 
+    /// The most memory it has had so far.
+    pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
     /// Asks it to end; it goes on with what is under way.
     pub(crate) fn terminate(&self) {
         let id = self.child.id().to_string();

@@ -1,13 +1,14 @@
 //! Errors of the management API: the envelope, and one table from what went wrong to status and code.
 
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::super::error::log_cause;
+use super::super::body::CollectError;
+use super::super::error::{LimitReached, log_cause};
 use super::super::respond::{JSON, RETRY_SECONDS};
-use crate::auth::{AuthenticationError, RequestError};
+use crate::auth::{AuthenticationError, RequestError, Throttled};
 use crate::metadata::MetadataError;
 
 /// An error of the management API.
@@ -15,6 +16,8 @@ use crate::metadata::MetadataError;
 pub(in crate::http) struct ApiError {
     status: StatusCode,
     message: String,
+    retry_after: Option<HeaderValue>,
+    limit: Option<&'static str>,
 }
 
 impl ApiError {
@@ -22,11 +25,25 @@ impl ApiError {
         Self {
             status,
             message: message.into(),
+            retry_after: None,
+            limit: None,
         }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// Names the limit that was reached, as the configuration does.
+    pub(in crate::http) fn limit(mut self, key: &'static str) -> Self {
+        self.limit = Some(key);
+        self
+    }
+
+    /// Says when to try again.
+    pub(in crate::http) fn retry_after(mut self, seconds: HeaderValue) -> Self {
+        self.retry_after = Some(seconds);
+        self
     }
 
     fn unavailable(cause: &dyn std::error::Error) -> Self {
@@ -35,6 +52,7 @@ impl ApiError {
             StatusCode::SERVICE_UNAVAILABLE,
             "the service cannot do this now; try again in a few seconds",
         )
+        .retry_after(RETRY_SECONDS)
     }
 
     fn internal(cause: &dyn std::error::Error) -> Self {
@@ -69,8 +87,11 @@ impl IntoResponse for ApiError {
         let error = json!({"code": self.code(), "message": self.message});
         let body = json!({"success": false, "error": error}).to_string();
         let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS);
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        if let Some(key) = self.limit {
+            response.extensions_mut().insert(LimitReached(key));
         }
         response
     }
@@ -85,6 +106,7 @@ impl From<RequestError> for ApiError {
             RequestError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
             RequestError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, message),
             RequestError::Conflict(_) => Self::new(StatusCode::CONFLICT, message),
+            RequestError::Throttled(throttled) => throttled.into(),
             RequestError::Metadata(error) => error.into(),
             RequestError::Internal(_) => Self::internal(&error),
         }
@@ -97,8 +119,28 @@ impl From<AuthenticationError> for ApiError {
             AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
                 Self::new(StatusCode::UNAUTHORIZED, message)
             }
+            AuthenticationError::Throttled(throttled) => throttled.into(),
             AuthenticationError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<CollectError> for ApiError {
+    fn from(error: CollectError) -> Self {
+        let mut answer = Self::new(error.status(), error.to_string());
+        if matches!(error, CollectError::Busy) {
+            answer.retry_after = Some(RETRY_SECONDS);
+        }
+        answer.limit = error.limit();
+        answer
+    }
+}
+
+impl From<Throttled> for ApiError {
+    fn from(throttled: Throttled) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, throttled.to_string())
+            .retry_after(throttled.retry_after_s.into())
+            .limit(throttled.limit)
     }
 }
 

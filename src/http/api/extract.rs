@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::access::segment;
-use super::super::body;
+use super::super::body::BodyLimit;
 use super::super::query::Pairs;
 use super::super::respond::JSON;
 use super::super::track::Notes;
@@ -50,7 +50,10 @@ impl FromRequestParts<Shared> for Key {
                 .map(HeaderValue::as_bytes),
         );
         let authenticated = match header {
-            Ok(header) => http.auth.authenticate_api(header).await,
+            Ok(header) => {
+                let from = http.client_address(parts);
+                http.auth.authenticate_api(header, from).await
+            }
             Err(error) => Err(error),
         };
         let principal = authenticated.inspect_err(|_| http.metrics.auth_failure("api"))?;
@@ -110,17 +113,16 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
     async fn from_request(request: Request<Body>, http: &Shared) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let (limit, idle) = (
-            http.options.json_limit_bytes,
-            http.options.body_idle_seconds,
-        );
-        let bytes = body::collect(body, limit, idle)
-            .await
-            .map_err(|error| ApiError::new(error.status(), error.to_string()))?;
+        let limit = BodyLimit {
+            key: "limits.json_body_bytes",
+            bytes: http.options.json_limit_bytes,
+        };
+        let collected = http.collect(body, limit).await?;
+        let bytes = &collected.bytes;
         let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) {
             b"{}"
         } else {
-            &bytes
+            bytes
         };
         if text.len() > 2 {
             check_type(&parts)?;
