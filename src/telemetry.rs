@@ -3,9 +3,14 @@
 //! The one place that sets up `tracing` and the one that names metrics. Knows no HTTP and no database: callers hand
 //! in words. Secrets never come here.
 
+mod routes;
+mod span_fields;
+
 use std::fmt;
 use std::io::{IsTerminal, stderr};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -14,7 +19,10 @@ use prometheus::{
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
+pub use routes::{Answer, RouteMetrics};
+
 use crate::config::{Log, LogFormat};
+use span_fields::SpanFields;
 
 /// The longest request id that is taken over from a client, in bytes.
 const REQUEST_ID_LIMIT_BYTES: usize = 64;
@@ -77,7 +85,13 @@ pub fn install_logging(log: &Log) -> Result<(), TelemetryError> {
     let installed = if as_text {
         builder.with_ansi(stderr().is_terminal()).try_init()
     } else {
-        builder.json().flatten_event(true).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            // A request has one span: the list of all would only repeat it.
+            .with_span_list(false)
+            .fmt_fields(SpanFields)
+            .try_init()
     };
     installed.map_err(|_| TelemetryError::AlreadyInstalled)
 }
@@ -100,13 +114,21 @@ fn parse_filter(filter: &str) -> Result<EnvFilter, TelemetryError> {
 
 /// The id of one request, in its answer and in every line it logs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId(String);
+pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// A new id.
+    /// A new id: the process's own random number, and one that only this request of it has. No request waits for the
+    /// system's randomness, and nobody sees how many requests there were.
     #[must_use]
-    pub fn random() -> Self {
-        Self(Uuid::new_v4().simple().to_string())
+    pub fn fresh() -> Self {
+        static PROCESS: LazyLock<(u64, u64)> = LazyLock::new(|| Uuid::new_v4().as_u64_pair());
+        static REQUESTS: AtomicU64 = AtomicU64::new(0);
+        let (process, key) = *PROCESS;
+        let request = scrambled(REQUESTS.fetch_add(1, Ordering::Relaxed) ^ key);
+        let number = u128::from(process) << 64 | u128::from(request);
+        let mut room = Uuid::encode_buffer();
+        let text: &str = Uuid::from_u128(number).simple().encode_lower(&mut room);
+        Self(text.into())
     }
 
     /// The id a client or proxy sent, if it is 1 to 64 of `[A-Za-z0-9._-]`; else a new one.
@@ -120,7 +142,7 @@ impl RequestId {
                     .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
             })
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
-            .map_or_else(Self::random, |text| Self(text.to_owned()))
+            .map_or_else(Self::fresh, |text| Self(text.into()))
     }
 
     /// The id as a header carries it.
@@ -134,6 +156,13 @@ impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+/// Another number for each number (the finalizer of SplitMix64).
+fn scrambled(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 /// Every metric of the server, in a registry of its own.
@@ -361,29 +390,6 @@ impl Metrics {
         })
     }
 
-    /// Counts one answered request. `route` is a template, or [`UNMATCHED_ROUTE`].
-    pub fn request(
-        &self,
-        door: &'static str,
-        route: &str,
-        method: &str,
-        status: u16,
-        duration: Duration,
-    ) {
-        let mut digits = [b'0'; 3];
-        self.requests
-            .with_label_values(&[
-                door,
-                route,
-                known_method(method),
-                status_digits(status, &mut digits),
-            ])
-            .inc();
-        self.request_seconds
-            .with_label_values(&[door, route])
-            .observe(duration.as_secs_f64());
-    }
-
     /// What the database's times are measured with.
     #[must_use]
     pub fn database_latency(&self) -> DatabaseLatency {
@@ -404,16 +410,6 @@ impl Metrics {
             sync: of("sync"),
             publish: of("publish"),
         }
-    }
-
-    /// Counts bytes of request bodies.
-    pub fn received(&self, door: &'static str, bytes: u64) {
-        self.received_bytes.with_label_values(&[door]).inc_by(bytes);
-    }
-
-    /// Counts bytes of response bodies.
-    pub fn sent(&self, door: &'static str, bytes: u64) {
-        self.sent_bytes.with_label_values(&[door]).inc_by(bytes);
     }
 
     /// Notes that a connection was opened.
@@ -474,47 +470,30 @@ impl Metrics {
     }
 }
 
-/// The three digits of a status, without an allocation for each request.
-fn status_digits(status: u16, digits: &mut [u8; 3]) -> &str {
-    let mut rest = status.min(999);
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789"[usize::from(rest % 10)];
-        rest /= 10;
-    }
-    std::str::from_utf8(digits).unwrap_or("000")
-}
-
-/// A method as a label: a client may invent any number of others.
-fn known_method(method: &str) -> &'static str {
-    match method {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "PATCH" => "PATCH",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "OTHER",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn every_metric_is_rendered_once_it_has_a_value() {
         let metrics = Metrics::new().unwrap();
-        metrics.request(
-            "public",
-            "/v2/{name}/blobs/{digest}",
-            "GET",
-            206,
-            Duration::from_millis(3),
-        );
-        metrics.request("public", UNMATCHED_ROUTE, "BREW", 404, Duration::ZERO);
-        metrics.received("public", 10);
-        metrics.sent("pull", 20);
+        let answer = Answer {
+            method: "GET",
+            status: 206,
+            duration: Duration::from_millis(3),
+            received_bytes: 10,
+            sent_bytes: 20,
+        };
+        metrics
+            .route("public", "/v2/{name}/blobs/{digest}")
+            .answered(&answer);
+        metrics.route("pull", UNMATCHED_ROUTE).answered(&Answer {
+            method: "BREW",
+            status: 404,
+            ..answer
+        });
         metrics.connection_opened("ops");
         metrics.connection_opened("ops");
         metrics.connection_closed("ops");
@@ -541,13 +520,6 @@ mod tests {
         let other = Metrics::new().unwrap();
         one.auth_failure("expired");
         assert!(!other.render().contains("expired"));
-    }
-
-    #[test]
-    fn status_labels_have_three_digits() {
-        for (status, text) in [(200, "200"), (99, "099"), (0, "000"), (1000, "999")] {
-            assert_eq!(status_digits(status, &mut [0; 3]), text);
-        }
     }
 
     #[test]

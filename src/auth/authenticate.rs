@@ -406,8 +406,8 @@ impl Auth {
             Err(TokenError::UnknownKey) => {}
             other => return other.map_err(VerifyError::Token),
         }
-        // Another replica may have a newer key.
-        match inner.keys.refresh().await {
+        // Another replica may have a newer key. On the heap, so that no other request carries this way along.
+        match Box::pin(inner.keys.refresh()).await {
             Ok(true) => verifier
                 .verify(token, inner.clock.now())
                 .map_err(VerifyError::Token),

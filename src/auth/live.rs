@@ -48,7 +48,8 @@ pub(super) struct CredentialLimits {
     pub(super) actions: ActionSet,
 }
 
-/// Where rights are read.
+/// Where rights are read. The statements of a commit are kept on the heap, so that the requests that only remember do
+/// not carry them along.
 pub(super) enum Rights<'a> {
     /// For a request: remembered, at most seconds old.
     Remembered(&'a Metadata),
@@ -60,14 +61,14 @@ impl Rights<'_> {
     async fn api_key(&mut self, id: &str) -> Result<Option<Arc<ApiKey>>, MetadataError> {
         match self {
             Self::Remembered(metadata) => metadata.api_key(id).await,
-            Self::Inside(transaction) => transaction.api_key(id).await,
+            Self::Inside(transaction) => Box::pin(transaction.api_key(id)).await,
         }
     }
 
     async fn workspace(&mut self, id: &str) -> Result<Option<Arc<Workspace>>, MetadataError> {
         match self {
             Self::Remembered(metadata) => metadata.workspace(id).await,
-            Self::Inside(transaction) => transaction.workspace(id).await,
+            Self::Inside(transaction) => Box::pin(transaction.workspace(id)).await,
         }
     }
 
@@ -83,9 +84,7 @@ impl Rights<'_> {
                     .await
             }
             Self::Inside(transaction) => {
-                transaction
-                    .is_credential_revoked(workspace_id, credential_id)
-                    .await
+                Box::pin(transaction.is_credential_revoked(workspace_id, credential_id)).await
             }
         }
     }

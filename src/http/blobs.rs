@@ -2,10 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    IF_RANGE, RANGE,
-};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_RANGE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,11 +10,12 @@ use berth_storage::Digest;
 
 use super::Shared;
 use super::access::{Access, segment};
+use super::conditions::{AskedRange, Known};
 use super::error::DistributionError;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCTET_STREAM};
 use crate::auth::{Delete, Pull};
 use crate::oci::ErrorCode;
-use crate::oci::{RequestRange, Resolved};
+use crate::oci::Resolved;
 use crate::registry::Blob;
 
 /// The digest of the path.
@@ -41,31 +39,29 @@ pub(super) async fn head_blob(
     State(http): State<Shared>,
     access: Access<Pull>,
     PathDigest(digest): PathDigest,
-    headers: HeaderMap,
+    known: Known,
 ) -> Result<Response, DistributionError> {
     let blob = http.registry.blob(&access.granted, &digest).await?;
-    if is_cached(&headers, &digest) {
-        return Ok(not_modified(&digest));
+    if known.includes(&digest) {
+        return Ok(respond::not_modified(&digest));
     }
-    let mut response = (StatusCode::OK, blob_headers(&blob)).into_response();
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, blob.size_bytes().into());
-    Ok(response)
+    let headers = blob_headers(&blob, blob.size_bytes());
+    Ok(respond::response(StatusCode::OK, headers, Body::empty()))
 }
 
 pub(super) async fn get_blob(
     State(http): State<Shared>,
     access: Access<Pull>,
     PathDigest(digest): PathDigest,
-    headers: HeaderMap,
+    known: Known,
+    asked: AskedRange,
 ) -> Result<Response, DistributionError> {
     let blob = http.registry.blob(&access.granted, &digest).await?;
-    if is_cached(&headers, &digest) {
-        return Ok(not_modified(&digest));
+    if known.includes(&digest) {
+        return Ok(respond::not_modified(&digest));
     }
     let size = blob.size_bytes();
-    let (status, range) = match asked_range(&headers, &digest).resolve(size) {
+    let (status, range) = match asked.of(&digest).resolve(size) {
         Resolved::Full => (StatusCode::OK, 0..size),
         Resolved::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
         Resolved::Unsatisfiable => {
@@ -78,14 +74,16 @@ pub(super) async fn get_blob(
         }
     };
     let reader = http.registry.read_blob(&blob, range.clone()).await?;
-    let mut response = (status, blob_headers(&blob), Body::from_stream(reader)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
+    let mut headers = blob_headers(&blob, range.end - range.start);
     if status == StatusCode::PARTIAL_CONTENT {
         let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
         headers.insert(CONTENT_RANGE, respond::header_value(&content_range));
     }
-    Ok(response)
+    Ok(respond::response(
+        status,
+        headers,
+        Body::from_stream(reader),
+    ))
 }
 
 pub(super) async fn delete_blob(
@@ -101,49 +99,8 @@ pub(super) async fn delete_blob(
         .into_response())
 }
 
-/// What is asked for, unless the client has a part of something else (RFC 9110 section 13.1.5).
-fn asked_range(headers: &HeaderMap, digest: &Digest) -> RequestRange {
-    if headers
-        .get(IF_RANGE)
-        .is_some_and(|tag| *tag != respond::etag(digest))
-    {
-        return RequestRange::parse("");
-    }
-    RequestRange::parse(
-        headers
-            .get(RANGE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or(""),
-    )
-}
-
-pub(super) fn is_cached(headers: &HeaderMap, digest: &Digest) -> bool {
+fn blob_headers(blob: &Blob, length_bytes: u64) -> HeaderMap {
+    let mut headers = respond::content_headers(&blob.digest, OCTET_STREAM, FOREVER, length_bytes);
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .any(|value| respond::names_etag(value, digest))
-}
-
-pub(super) fn not_modified(digest: &Digest) -> Response {
-    let headers = [
-        (ETAG, respond::etag(digest)),
-        (
-            DOCKER_CONTENT_DIGEST,
-            respond::header_value(&digest.to_string()),
-        ),
-    ];
-    (StatusCode::NOT_MODIFIED, headers).into_response()
-}
-
-fn blob_headers(blob: &Blob) -> HeaderMap {
-    HeaderMap::from_iter([
-        (CONTENT_TYPE, OCTET_STREAM),
-        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-        (CACHE_CONTROL, FOREVER),
-        (ETAG, respond::etag(&blob.digest)),
-        (
-            DOCKER_CONTENT_DIGEST,
-            respond::header_value(&blob.digest.to_string()),
-        ),
-    ])
 }

@@ -2,9 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION,
-};
+use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,11 +11,11 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::access::{Access, segment};
-use super::blobs::{is_cached, not_modified};
 use super::body::{BodyLimit, Collected};
+use super::conditions::Known;
 use super::error::DistributionError;
 use super::query::Pairs;
-use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
+use super::respond::{self, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
 use crate::auth::{Delete, Pull, Push};
 use crate::oci::ErrorCode;
 use crate::oci::Manifest;
@@ -66,32 +64,33 @@ pub(super) async fn head_manifest(
     State(http): State<Shared>,
     access: Access<Pull>,
     PathReference(reference): PathReference,
-    headers: HeaderMap,
+    known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
-    if is_cached(&headers, &manifest.row.digest) {
-        return Ok(not_modified(&manifest.row.digest));
+    if known.includes(&manifest.row.digest) {
+        return Ok(respond::not_modified(&manifest.row.digest));
     }
-    Ok((StatusCode::OK, manifest_headers(&manifest, &reference)).into_response())
+    let headers = manifest_headers(&manifest, &reference);
+    Ok(respond::response(StatusCode::OK, headers, Body::empty()))
 }
 
 pub(super) async fn get_manifest(
     State(http): State<Shared>,
     access: Access<Pull>,
     PathReference(reference): PathReference,
-    headers: HeaderMap,
+    known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
-    if is_cached(&headers, &manifest.row.digest) {
-        return Ok(not_modified(&manifest.row.digest));
+    if known.includes(&manifest.row.digest) {
+        return Ok(respond::not_modified(&manifest.row.digest));
     }
     let bytes = http.registry.manifest_bytes(&manifest).await?;
-    Ok((
+    let headers = manifest_headers(&manifest, &reference);
+    Ok(respond::response(
         StatusCode::OK,
-        manifest_headers(&manifest, &reference),
+        headers,
         Body::from(bytes),
-    )
-        .into_response())
+    ))
 }
 
 pub(super) async fn put_manifest(
@@ -124,20 +123,9 @@ pub(super) async fn put_manifest(
             precondition,
         )
         .await?;
-    let mut answer = HeaderMap::from_iter([
-        (
-            LOCATION,
-            respond::header_value(&respond::manifest_path(
-                repository,
-                &Reference::Digest(pushed.digest),
-            )),
-        ),
-        (
-            DOCKER_CONTENT_DIGEST,
-            respond::header_value(&pushed.digest.to_string()),
-        ),
-        (ETAG, respond::etag(&pushed.digest)),
-    ]);
+    let mut answer = respond::digest_headers(&pushed.digest);
+    let path = respond::manifest_path(repository, &Reference::Digest(pushed.digest));
+    answer.insert(LOCATION, respond::header_value(&path));
     if let Some(subject) = pushed.subject {
         answer.insert(OCI_SUBJECT, respond::header_value(&subject.to_string()));
     }
@@ -180,23 +168,12 @@ pub(super) async fn delete_manifest(
 
 fn manifest_headers(manifest: &PulledManifest, reference: &Reference) -> HeaderMap {
     let row = &manifest.row;
-    HeaderMap::from_iter([
-        (CONTENT_TYPE, respond::header_value(row.media_type.as_str())),
-        (CONTENT_LENGTH, row.size_bytes.into()),
-        (ETAG, respond::etag(&row.digest)),
-        (
-            DOCKER_CONTENT_DIGEST,
-            respond::header_value(&row.digest.to_string()),
-        ),
-        (
-            CACHE_CONTROL,
-            if matches!(reference, Reference::Digest(_)) {
-                FOREVER
-            } else {
-                REVALIDATE
-            },
-        ),
-    ])
+    let cache_control = match reference {
+        Reference::Digest(_) => FOREVER,
+        Reference::Tag(_) => REVALIDATE,
+    };
+    let media_type = respond::header_value(row.media_type.as_str());
+    respond::content_headers(&row.digest, media_type, cache_control, row.size_bytes)
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionError> {

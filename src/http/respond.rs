@@ -1,7 +1,11 @@
 //! The headers and bodies that several resources answer with. Each header and path is built here and nowhere else.
 
-use axum::http::{HeaderName, HeaderValue};
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
 use berth_storage::Digest;
+use bytes::Bytes;
 
 use crate::oci::Reference;
 use crate::oci::RepositoryName;
@@ -27,6 +31,12 @@ pub(super) const FOREVER: HeaderValue =
 /// What is named by a tag may change at any time.
 pub(super) const REVALIDATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// Room for a SHA-256 digest in quotes, which is what most content has.
+const QUOTED_DIGEST_BYTES: usize = 73;
+
+/// Headers that an answer with content may have in the end: room for them is made once.
+const CONTENT_HEADERS: usize = 12;
+
 /// When a client may try again after 503, in seconds.
 pub(super) const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("5");
 
@@ -40,15 +50,53 @@ pub(super) fn etag(digest: &Digest) -> HeaderValue {
     header_value(&format!("\"{digest}\""))
 }
 
-/// Whether a header of entity tags (`If-None-Match`, `If-Match`) names this digest, or everything.
-pub(super) fn names_etag(header: &HeaderValue, digest: &Digest) -> bool {
-    let Ok(text) = header.to_str() else {
-        return false;
-    };
-    let digest = digest.to_string();
-    text.split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == digest)
+/// The headers of an answer about content: its digest, and that as its entity tag, written once for both.
+pub(super) fn digest_headers(digest: &Digest) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(CONTENT_HEADERS);
+    let mut quoted = String::with_capacity(QUOTED_DIGEST_BYTES);
+    quoted.push('"');
+    // Writing into a text cannot fail.
+    let _ = digest.write_to(&mut quoted);
+    quoted.push('"');
+    let quoted = Bytes::from(quoted);
+    let bare = quoted.slice(1..quoted.len() - 1);
+    for (name, text) in [(ETAG, quoted), (DOCKER_CONTENT_DIGEST, bare)] {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// The headers of content that a registry hands out.
+pub(super) fn content_headers(
+    digest: &Digest,
+    content_type: HeaderValue,
+    cache_control: HeaderValue,
+    length_bytes: u64,
+) -> HeaderMap {
+    let mut headers = digest_headers(digest);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, cache_control);
+    headers.insert(CONTENT_LENGTH, length_bytes.into());
+    headers
+}
+
+/// The client has the content already.
+pub(super) fn not_modified(digest: &Digest) -> Response {
+    response(
+        StatusCode::NOT_MODIFIED,
+        digest_headers(digest),
+        Body::empty(),
+    )
+}
+
+/// An answer with these headers.
+pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
 }
 
 pub(super) fn blob_path(repository: &RepositoryName, digest: &Digest) -> String {

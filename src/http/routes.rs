@@ -6,11 +6,9 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, any, on};
 use tower::util::MapRequest;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Authenticated;
 use super::door::Door;
@@ -133,7 +131,7 @@ pub fn rows(door: Door, api_has_own_door: bool) -> Vec<RouteRow> {
 /// What a door answers with.
 #[must_use]
 pub fn service(http: &Shared, door: Door) -> DoorService {
-    let mut router = table(door, http.options.api_has_own_door).router;
+    let Routes { mut router, rows } = table(door, http.options.api_has_own_door);
     if door == Door::Pull {
         // They have no GET of their own here, and would otherwise be paths that do not exist.
         router = router
@@ -144,8 +142,7 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
     let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(http.clone(), track::track))
+        .layer(track::Tracking::new(http, door, &rows))
         .with_state(http.clone());
     fold::fold_names(router)
 }
@@ -198,9 +195,9 @@ async fn pulls_only() -> Response {
 /// A panic is a bug of ours: the client gets 500, the log the place.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "the layer hands the panic over"
+    reason = "whoever caught the panic is done with it"
 )]
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let place = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -1,25 +1,32 @@
 //! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::Shared;
 use super::door::{Door, Peer};
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
+use super::routes::{RouteRow, panicked};
 use crate::oci::RepositoryName;
-use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
+use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE};
 
 /// What the inner layers learn about a request, for its log line.
 #[derive(Clone, Default)]
@@ -45,74 +52,157 @@ impl Notes {
     }
 }
 
-/// Gives a request its id, answers it, and says once what became of it.
-pub(super) async fn track(
-    State(http): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let id = RequestId::accept(
-        request
-            .headers()
-            .get(&REQUEST_ID)
-            .map(HeaderValue::as_bytes),
-    );
-    let peer = request.extensions().get::<Peer>().copied();
-    let door = peer.map_or(Door::Public, |peer| peer.door);
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
-    let method = request.method().clone();
-    let notes = Notes::default();
-    request.extensions_mut().insert(notes.clone());
-    request.extensions_mut().insert(id.clone());
-    let span = tracing::error_span!("request", request_id = id.as_str());
-    let received_bytes = Arc::new(AtomicU64::new(0));
-    let request = counted(request, &received_bytes);
-    let mut response = next.run(request).instrument(span).await;
-    if route.starts_with("/v2/") {
+/// Puts what every request leaves behind around the routes of a door.
+#[derive(Clone)]
+pub(super) struct Tracking(Arc<TrackingInner>);
+
+struct TrackingInner {
+    http: Shared,
+    door: Door,
+    /// By the templates of the routes.
+    routes: HashMap<&'static str, RouteMetrics>,
+    unmatched: RouteMetrics,
+}
+
+impl Tracking {
+    pub(super) fn new(http: &Shared, door: Door, rows: &[RouteRow]) -> Self {
+        let metrics = |route| http.metrics.route(door.as_str(), route);
+        let routes = rows.iter().map(|row| (row.path, metrics(row.path)));
+        Self(Arc::new(TrackingInner {
+            http: Arc::clone(http),
+            door,
+            routes: routes.collect(),
+            unmatched: metrics(UNMATCHED_ROUTE),
+        }))
+    }
+
+    fn metrics(&self, route: &str) -> &RouteMetrics {
+        self.0.routes.get(route).unwrap_or(&self.0.unmatched)
+    }
+}
+
+impl<S> Layer<S> for Tracking {
+    type Service = Tracked<S>;
+
+    fn layer(&self, inner: S) -> Tracked<S> {
+        Tracked {
+            inner,
+            tracking: self.clone(),
+        }
+    }
+}
+
+/// A route with [`Tracking`] around it.
+#[derive(Clone)]
+pub(super) struct Tracked<S> {
+    inner: S,
+    tracking: Tracking,
+}
+
+impl<S> Service<Request> for Tracked<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let under_way = UnderWay::begin(&self.tracking, &mut request);
+        let span = tracing::error_span!("request", request_id = under_way.id.as_str());
+        let request = counted(request, &under_way.received_bytes);
+        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let answered = answered.map(|answered| match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(panic) => panicked(panic),
+        });
+        let answered = answered.instrument(span);
+        Box::pin(async move { Ok(under_way.end(answered.await)) })
+    }
+}
+
+/// A request that is being answered.
+struct UnderWay {
+    tracking: Tracking,
+    started: Instant,
+    id: RequestId,
+    peer: Option<Peer>,
+    route: Option<MatchedPath>,
+    method: Method,
+    notes: Notes,
+    received_bytes: Arc<AtomicU64>,
+}
+
+impl UnderWay {
+    /// Gives a request its id.
+    fn begin(tracking: &Tracking, request: &mut Request) -> Self {
+        let incoming = request.headers().get(&REQUEST_ID);
+        let under_way = Self {
+            tracking: tracking.clone(),
+            started: Instant::now(),
+            id: RequestId::accept(incoming.map(HeaderValue::as_bytes)),
+            peer: request.extensions().get::<Peer>().copied(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            method: request.method().clone(),
+            notes: Notes::default(),
+            received_bytes: Arc::default(),
+        };
+        let extensions = request.extensions_mut();
+        extensions.insert(under_way.notes.clone());
+        extensions.insert(under_way.id.clone());
+        under_way
+    }
+
+    /// Says once what became of it.
+    fn end(self, mut response: Response) -> Response {
+        let duration = self.started.elapsed();
+        let route = self.route.as_ref();
+        let route = route.map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
+        if route.starts_with("/v2/") {
+            response
+                .headers_mut()
+                .insert(API_VERSION, API_VERSION_VALUE);
+        }
+        if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let limit = response.extensions().get::<LimitReached>().copied();
+        if let Some(LimitReached(key)) = limit {
+            self.tracking.0.http.metrics.limit_reached(key);
+        }
+        let answer = Answer {
+            method: self.method.as_str(),
+            status: response.status().as_u16(),
+            duration,
+            received_bytes: self.received_bytes.load(Ordering::Relaxed),
+            sent_bytes: if self.method == Method::HEAD {
+                0
+            } else {
+                announced_bytes(&response)
+            },
+        };
+        self.tracking.metrics(route).answered(&answer);
+        let line = Line {
+            id: &self.id,
+            door: self.tracking.0.door,
+            route,
+            method: &self.method,
+            status: response.status(),
+            peer: self.peer,
+            received_bytes: answer.received_bytes,
+            sent_bytes: answer.sent_bytes,
+            notes: &self.notes,
+            limit: limit.map(|LimitReached(key)| key),
+        };
+        line.write(duration);
         response
-            .headers_mut()
-            .insert(API_VERSION, API_VERSION_VALUE);
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    let status = response.status();
-    let limit = response.extensions().get::<LimitReached>().copied();
-    if let Some(LimitReached(key)) = limit {
-        http.metrics.limit_reached(key);
-    }
-    let duration = started.elapsed();
-    http.metrics.request(
-        door.as_str(),
-        route,
-        method.as_str(),
-        status.as_u16(),
-        duration,
-    );
-    let sent_bytes = if method == Method::HEAD {
-        0
-    } else {
-        announced_bytes(&response)
-    };
-    http.metrics.sent(door.as_str(), sent_bytes);
-    let received_bytes = received_bytes.load(Ordering::Relaxed);
-    http.metrics.received(door.as_str(), received_bytes);
-    let line = Line {
-        id: &id,
-        door,
-        route,
-        method: &method,
-        status,
-        peer,
-        received_bytes,
-        sent_bytes,
-        notes: &notes,
-        limit: limit.map(|LimitReached(key)| key),
-    };
-    line.write(duration);
-    response
 }
 
 /// Counts the bytes of the body as they are read.

@@ -57,6 +57,14 @@ impl TryFrom<BlobRow> for LinkedBlob {
     }
 }
 
+/// Objects that are about to be written.
+const RECORD: Statement = Statement {
+    sqlite: "INSERT INTO objects (key, state, due_at, created_at) \
+             SELECT value, 'writing', $1, $2 FROM json_each($3)",
+    postgres: "INSERT INTO objects (key, state, due_at, created_at) \
+               SELECT json_array_elements_text($3::json), 'writing', $1, $2",
+};
+
 /// The members of a list, condemned ones included; a link deleted by hand is none.
 const MEMBERS: Statement = over_list!(
     "SELECT digest FROM links WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
@@ -162,20 +170,30 @@ impl Transaction {
         due: Option<Millis>,
         now: Millis,
     ) -> Result<(), MetadataError> {
-        on!(self.connection(), c => sqlx::query(
-            "INSERT INTO objects (key, state, due_at, created_at) VALUES ($1, 'writing', $2, $3)",
-        )
-        .bind(key.to_string())
-        .bind(due.map(|due| due.0))
-        .bind(now.0)
-        .execute(c)
-        .await
-        .map(|_| ()))
+        self.record_objects(&[key], due, now).await
+    }
+
+    /// Knows several objects before their first bytes.
+    pub async fn record_objects(
+        &mut self,
+        keys: &[ObjectKey],
+        due: Option<Millis>,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
+        let connection = self.connection();
+        let statement = RECORD.of(&connection);
+        on!(connection, c => sqlx::query(statement)
+            .bind(due.map(|due| due.0))
+            .bind(now.0)
+            .bind(json_list(keys))
+            .execute(c)
+            .await
+            .map(|_| ()))
         .map_err(MetadataError::from)
     }
 
     /// Maps a digest to its object. Of two pushes of one digest the first wins; the loser's object is doomed at `due`.
-    /// `damaged` names an object found missing or short: it gives way.
+    /// `damaged` names an object found missing or short: it gives way. Says whether the digest has this object now.
     ///
     /// # Errors
     /// [`MetadataError::Conflict`] when the object was given up in the meantime.
@@ -185,7 +203,7 @@ impl Transaction {
         damaged: Option<ObjectKey>,
         due: Millis,
         now: Millis,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<bool, MetadataError> {
         let (digest, key) = (blob.digest.to_string(), blob.object_key.to_string());
         let live = on!(self.connection(), c => sqlx::query(
             "UPDATE objects SET state = 'live', due_at = NULL WHERE key = $1 AND state = 'writing'",
@@ -209,7 +227,7 @@ impl Transaction {
         .await
         .map(|done| done.rows_affected()))?;
         if inserted == 1 {
-            return Ok(());
+            return Ok(true);
         }
         if let Some(damaged) = damaged {
             let replaced = on!(self.connection(), c => sqlx::query(
@@ -224,10 +242,12 @@ impl Transaction {
             .map(|done| done.rows_affected()))?;
             if replaced == 1 {
                 self.forget_links_of(&blob.digest).await?;
-                return self.doom_object(damaged, due).await;
+                self.doom_object(damaged, due).await?;
+                return Ok(true);
             }
         }
-        self.doom_object(blob.object_key, due).await
+        self.doom_object(blob.object_key, due).await?;
+        Ok(false)
     }
 
     /// Every repository that links a digest must look up its object again.

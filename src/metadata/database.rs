@@ -27,11 +27,18 @@ const WAL_AUTOCHECKPOINT_PAGES: &str = "16384";
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs one expression on whichever driver a [`Connection`] holds.
+///
+/// It waits on the heap: two drivers' futures for each statement would make those of requests tens of kilobytes large,
+/// and they are moved several times.
 macro_rules! on {
     ($source:expr, $connection:ident => $expression:expr) => {
         match $source {
-            $crate::metadata::database::Connection::Sqlite($connection) => $expression,
-            $crate::metadata::database::Connection::Postgres($connection) => $expression,
+            $crate::metadata::database::Connection::Sqlite($connection) => {
+                Box::pin(async { $expression }).await
+            }
+            $crate::metadata::database::Connection::Postgres($connection) => {
+                Box::pin(async { $expression }).await
+            }
         }
     };
 }
@@ -249,6 +256,14 @@ impl Transaction {
         match &mut self.kind {
             TransactionKind::Sqlite(turn) => Connection::Sqlite(turn.connection()),
             TransactionKind::Postgres(transaction, _) => Connection::Postgres(transaction),
+        }
+    }
+
+    /// Whether others may change the database beside this change. On SQLite nobody can.
+    pub(super) fn is_shared(&self) -> bool {
+        match &self.kind {
+            TransactionKind::Sqlite(_) => false,
+            TransactionKind::Postgres(..) => true,
         }
     }
 

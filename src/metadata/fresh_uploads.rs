@@ -24,6 +24,8 @@ pub(super) struct FreshUploads(Option<Arc<Mutex<Sessions>>>);
 #[derive(Default)]
 pub(super) struct Sessions {
     open: HashMap<UploadId, UploadRow>,
+    /// How many of the open ones each workspace has.
+    open_of: HashMap<String, usize>,
     done: HashMap<UploadId, UploadRow>,
     /// The done ones, oldest first.
     done_order: VecDeque<UploadId>,
@@ -48,6 +50,7 @@ impl Sessions {
         if self.open.len() >= LIMIT {
             return false;
         }
+        *self.open_of.entry(upload.workspace_id.clone()).or_default() += 1;
         self.open.insert(upload.id, upload);
         true
     }
@@ -58,7 +61,9 @@ impl Sessions {
 
     /// Takes an open session away.
     pub(super) fn take(&mut self, id: UploadId) -> Option<UploadRow> {
-        self.open.remove(&id)
+        let upload = self.open.remove(&id)?;
+        forget_one(&mut self.open_of, &upload.workspace_id);
+        Some(upload)
     }
 
     pub(super) fn finish(&mut self, mut upload: UploadRow, digest: Digest, now: Millis) {
@@ -75,8 +80,7 @@ impl Sessions {
     }
 
     pub(super) fn count_open(&self, workspace_id: &str) -> usize {
-        let of_workspace = |upload: &&UploadRow| upload.workspace_id == workspace_id;
-        self.open.values().filter(of_workspace).count()
+        self.open_of.get(workspace_id).copied().unwrap_or(0)
     }
 
     pub(super) fn count_all_open(&self) -> usize {
@@ -85,10 +89,69 @@ impl Sessions {
 
     /// Forgets what nobody has used since.
     pub(super) fn expire(&mut self, idle_since: Millis, done_since: Millis) {
-        self.open
-            .retain(|_, upload| upload.touched_at >= idle_since);
+        let open_of = &mut self.open_of;
+        self.open.retain(|_, upload| {
+            let stays = upload.touched_at >= idle_since;
+            if !stays {
+                forget_one(open_of, &upload.workspace_id);
+            }
+            stays
+        });
         self.done
             .retain(|_, upload| upload.touched_at >= done_since);
         self.done_order.retain(|id| self.done.contains_key(id));
+    }
+}
+
+fn forget_one(open_of: &mut HashMap<String, usize>, workspace_id: &str) {
+    if let Some(open) = open_of.get_mut(workspace_id) {
+        *open -= 1;
+        if *open == 0 {
+            open_of.remove(workspace_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use berth_storage::{DigestAlgorithm, ObjectKey, Progress};
+
+    use super::*;
+
+    fn upload(workspace_id: &str, touched_at: Millis) -> UploadRow {
+        UploadRow {
+            id: UploadId::random(),
+            workspace_id: workspace_id.to_owned(),
+            repository: "t-main/app".parse().unwrap(),
+            algorithm: DigestAlgorithm::Sha256,
+            object_key: ObjectKey::random(),
+            state: UploadState::Open,
+            epoch: 0,
+            progress: Progress::start(DigestAlgorithm::Sha256),
+            digest: None,
+            actor: String::from("key:a"),
+            touched_at,
+        }
+    }
+
+    #[test]
+    fn open_sessions_are_counted_for_each_workspace_however_they_end() {
+        let mut sessions = Sessions::default();
+        let taken = upload("a", Millis(5));
+        for session in [
+            taken.clone(),
+            upload("a", Millis(1)),
+            upload("a", Millis(5)),
+            upload("b", Millis(5)),
+        ] {
+            assert!(sessions.open(session));
+        }
+        assert_eq!((sessions.count_open("a"), sessions.count_open("b")), (3, 1));
+        sessions.take(taken.id).unwrap();
+        assert!(sessions.take(taken.id).is_none());
+        sessions.expire(Millis(2), Millis(2));
+        assert_eq!((sessions.count_open("a"), sessions.count_open("b")), (1, 1));
+        sessions.expire(Millis(9), Millis(9));
+        assert!(sessions.open_of.is_empty());
     }
 }

@@ -147,9 +147,13 @@ impl Metadata {
 
     /// The exact bytes of a manifest. Whoever asks has seen it in a repository first.
     pub async fn manifest_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, MetadataError> {
-        if let Some(bytes) = self.contents.0.get(digest) {
-            return Ok(Some(bytes));
+        match self.contents.0.get(digest) {
+            Some(bytes) => Ok(Some(bytes)),
+            None => Box::pin(self.loaded_manifest_bytes(digest)).await,
         }
+    }
+
+    async fn loaded_manifest_bytes(&self, digest: &Digest) -> Result<Option<Bytes>, MetadataError> {
         let mut reader = self.read().await?;
         let row: Option<(Vec<u8>,)> = on!(reader.connection(), c => sqlx::query_as("SELECT bytes FROM manifest_contents WHERE digest = $1")
                 .bind(digest.to_string())

@@ -10,11 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use berth_storage::Digest;
+use quick_cache::sync::Cache;
 
 use super::api_keys::ApiKey;
 use super::blobs::LinkedBlob;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
+use super::uploads::UploadRowCount;
 use super::workspaces::Workspace;
 use crate::oci::{RepositoryName, Tag};
 
@@ -73,7 +75,7 @@ pub(super) struct Ticket {
 
 /// One kind of thing remembered, bounded in number.
 pub(super) struct Table<K, V> {
-    entries: moka::sync::Cache<K, Entry<V>, RandomState>,
+    entries: Cache<K, Entry<V>>,
     generations: [Mutex<u64>; SHARDS],
     hasher: RandomState,
     oldest: Option<Duration>,
@@ -88,9 +90,7 @@ where
 {
     fn new(capacity: u64, oldest: Option<Duration>) -> Self {
         Self {
-            entries: moka::sync::Cache::builder()
-                .max_capacity(capacity)
-                .build_with_hasher(RandomState::new()),
+            entries: Cache::new(usize::try_from(capacity).unwrap_or(usize::MAX)),
             generations: std::array::from_fn(|_| Mutex::new(0)),
             hasher: RandomState::new(),
             oldest,
@@ -139,7 +139,7 @@ where
     fn forget(&self, key: &K) {
         let mut generation = self.generation(key);
         *generation += 1;
-        self.entries.invalidate(key);
+        self.entries.remove(key);
     }
 
     #[expect(
@@ -183,6 +183,8 @@ pub(super) struct Memory {
     pub(super) api_keys_by_id: Table<String, Arc<ApiKey>>,
     pub(super) api_keys_by_hash: Table<String, Arc<ApiKey>>,
     pub(super) revoked_credentials: Table<String, bool>,
+    /// By workspace. Nothing forgets them: they say by themselves what they are good for.
+    pub(super) upload_rows: Table<String, UploadRowCount>,
 }
 
 impl Memory {
@@ -200,6 +202,7 @@ impl Memory {
             api_keys_by_id: Table::new(entries, rights),
             api_keys_by_hash: Table::new(entries, rights),
             revoked_credentials: Table::new(entries, rights),
+            upload_rows: Table::new(entries, content),
         }
     }
 
@@ -234,6 +237,7 @@ impl Memory {
             ("api_keys_by_id", self.api_keys_by_id.counts()),
             ("api_keys_by_hash", self.api_keys_by_hash.counts()),
             ("revoked_credentials", self.revoked_credentials.counts()),
+            ("upload_rows", self.upload_rows.counts()),
         ]
         .map(|(table, (hits, misses))| MemoryCount {
             table,

@@ -23,6 +23,7 @@ mod workspaces;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use accounts::Account;
@@ -71,6 +72,7 @@ pub struct Metadata {
     contents: manifests::Contents,
     fresh_uploads: fresh_uploads::FreshUploads,
     reads: Arc<ReadCount>,
+    upload_rows_written: Arc<AtomicU64>,
     latency: DatabaseLatency,
 }
 
@@ -90,6 +92,7 @@ impl Metadata {
             contents: manifests::Contents::new(options.memory_bytes),
             fresh_uploads: fresh_uploads::FreshUploads::new(ownership),
             reads: Arc::default(),
+            upload_rows_written: Arc::default(),
             latency: options.latency.clone(),
         })
     }
@@ -155,6 +158,21 @@ impl Metadata {
         if let Some(value) = table.get(&key) {
             return Ok(Some(value));
         }
+        // The rare way has a place of its own: within the future of each request, its statements would be tens of
+        // kilobytes that are moved about and never used.
+        Box::pin(self.loaded(table, key, load)).await
+    }
+
+    async fn loaded<K, V>(
+        &self,
+        table: &Table<K, V>,
+        key: K,
+        load: impl AsyncFnOnce(&mut Reader, &K) -> Result<Option<V>, MetadataError>,
+    ) -> Result<Option<V>, MetadataError>
+    where
+        K: std::hash::Hash + Eq + Send + Sync + Clone + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
         let ticket = table.ticket(&key);
         let mut reader = self.read().await?;
         let loaded = load(&mut reader, &key).await?;

@@ -131,6 +131,9 @@ impl Transaction {
         now: Millis,
     ) -> Result<Repository, MetadataError> {
         if let Some(repository) = find(self.connection(), name).await? {
+            if !self.is_shared() {
+                return Ok(repository);
+            }
             self.lock(repository.id, Lock::Shared).await?;
             // It may have been deleted while we waited for the lock.
             return match find(self.connection(), name).await? {

@@ -4,6 +4,8 @@
 //! writer that was overtaken changes nothing. Where one process owns the database, a session that has no bytes yet
 //! lives in memory alone: a POST that is followed by one PUT writes no row.
 
+use std::sync::atomic::Ordering;
+
 use berth_storage::{Digest, DigestAlgorithm, ObjectKey, Progress};
 
 use super::Metadata;
@@ -68,6 +70,13 @@ pub struct UploadRow {
     pub actor: String,
     /// When it was last used.
     pub touched_at: Millis,
+}
+
+/// How many open sessions of a workspace had rows, and how many rows this process had written before they were counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UploadRowCount {
+    rows: u64,
+    written_before: u64,
 }
 
 /// A session that this request may write to.
@@ -159,6 +168,7 @@ impl Metadata {
     }
 
     async fn write_upload(&self, upload: &UploadRow) -> Result<(), MetadataError> {
+        self.upload_rows_written.fetch_add(1, Ordering::AcqRel);
         let mut change = self.begin().await?;
         change.insert_upload(upload).await?;
         change.commit().await
@@ -172,12 +182,39 @@ impl Metadata {
         find(self.read().await?.connection(), id).await
     }
 
-    /// Open sessions of a workspace: what its limit counts.
-    pub async fn open_uploads(&self, workspace_id: &str) -> Result<u64, MetadataError> {
+    /// Whether a workspace may open another session: it has fewer open ones than `limit`.
+    ///
+    /// Rows are counted, but not each time: as long as the number at the last count and all rows written since are
+    /// fewer than the limit, there is room. Sessions that are opened at the same time do not see each other.
+    pub async fn may_open_upload(
+        &self,
+        workspace_id: &str,
+        limit: u64,
+    ) -> Result<bool, MetadataError> {
         let fresh = self
             .fresh_uploads
             .lock()
-            .map_or(0, |fresh| fresh.count_open(workspace_id));
+            .map_or(0, |fresh| fresh.count_open(workspace_id) as u64);
+        let counts = &self.memory.upload_rows;
+        let workspace_id = workspace_id.to_owned();
+        if let Some(count) = counts.get(&workspace_id) {
+            let since = self.upload_rows_written() - count.written_before;
+            if fresh + count.rows + since < limit {
+                return Ok(true);
+            }
+        }
+        // Asked before the rows are counted, so that none is missed.
+        let (ticket, written_before) = (counts.ticket(&workspace_id), self.upload_rows_written());
+        let rows = self.count_upload_rows(&workspace_id).await?;
+        let count = UploadRowCount {
+            rows,
+            written_before,
+        };
+        counts.fill(&ticket, workspace_id, count);
+        Ok(fresh + rows < limit)
+    }
+
+    async fn count_upload_rows(&self, workspace_id: &str) -> Result<u64, MetadataError> {
         let mut reader = self.read().await?;
         let (rows,): (i64,) = on!(reader.connection(), c => sqlx::query_as(
             "SELECT COUNT(*) FROM uploads WHERE workspace_id = $1 AND state = 'open'",
@@ -185,7 +222,11 @@ impl Metadata {
         .bind(workspace_id)
         .fetch_one(c)
         .await)?;
-        Ok(fresh as u64 + to_u64("number of uploads", rows)?)
+        to_u64("number of uploads", rows)
+    }
+
+    fn upload_rows_written(&self) -> u64 {
+        self.upload_rows_written.load(Ordering::Acquire)
     }
 
     /// Open sessions of all workspaces.

@@ -1,8 +1,9 @@
 //! The one writer of the embedded database: it lends its connection to one request at a time and commits the changes
 //! of several requests together, so that they share one fsync.
 //!
-//! Each request works inside a savepoint of its own: a request that fails or goes away undoes only itself. Nobody is
-//! told "done" before the COMMIT of the whole batch has returned.
+//! The first request of a batch has the transaction to itself; each further one works inside a savepoint of its own. So a
+//! request that fails or goes away undoes only itself, and one that comes alone, as most do, does not pay for a
+//! savepoint. Nobody is told "done" before the COMMIT of the whole batch has returned.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -150,7 +151,7 @@ async fn run(
     memory: Arc<Memory>,
 ) {
     let mut connection = Some(connection);
-    while let Some(mut held) = connection.take() {
+    while let Some(held) = connection.take() {
         // Stopping comes first, or those who keep asking would keep the writer for ever; who waits already is served.
         let first = loop {
             tokio::select! {
@@ -160,13 +161,6 @@ async fn run(
             }
         };
         let Some(first) = first else { return };
-        if let Err(error) = execute(&mut held, "BEGIN IMMEDIATE").await {
-            tracing::error!(error = %error, "the database takes no changes");
-            // Dropping the request tells its sender that the database is unavailable.
-            drop(first);
-            connection = Some(held);
-            continue;
-        }
         connection = batch(held, first, &mut requests, &memory).await;
     }
     tracing::error!("the writer of the database lost its connection");
@@ -184,7 +178,12 @@ async fn batch(
     let mut next = Some(first);
     let mut broken = None;
     while let Some(request) = next.take() {
-        let (returned, outcome) = lend(connection, request).await?;
+        let within = if kept.is_empty() {
+            Within::Transaction
+        } else {
+            Within::Savepoint
+        };
+        let (returned, outcome) = lend(connection, request, within).await?;
         connection = returned;
         match outcome {
             Ok(Some(change)) => kept.push(change),
@@ -203,6 +202,8 @@ async fn batch(
     }
     let result = match broken {
         Some(error) => Err(error),
+        // Every request was undone, and the transaction with it.
+        None if kept.is_empty() => Ok(()),
         None => execute(&mut connection, "COMMIT").await,
     };
     if let Err(error) = &result {
@@ -224,12 +225,46 @@ async fn batch(
     Some(connection)
 }
 
+/// What a request can be undone with.
+#[derive(Clone, Copy)]
+enum Within {
+    /// The transaction: nobody else has changed anything in it.
+    Transaction,
+    /// A savepoint after the changes of others.
+    Savepoint,
+}
+
+impl Within {
+    fn begin(self) -> &'static str {
+        match self {
+            Self::Transaction => "BEGIN IMMEDIATE",
+            Self::Savepoint => "SAVEPOINT request",
+        }
+    }
+
+    fn keep(self) -> &'static [&'static str] {
+        match self {
+            Self::Transaction => &[],
+            Self::Savepoint => &["RELEASE request"],
+        }
+    }
+
+    fn undo(self) -> &'static [&'static str] {
+        match self {
+            Self::Transaction => &["ROLLBACK"],
+            Self::Savepoint => &["ROLLBACK TO request", "RELEASE request"],
+        }
+    }
+}
+
 /// Lends the connection to one request; `Err` means that the whole transaction can no longer be trusted.
 async fn lend(
     mut connection: Lent,
     request: Request,
+    within: Within,
 ) -> Option<(Lent, Result<Option<Kept>, sqlx::Error>)> {
-    if let Err(error) = execute(&mut connection, "SAVEPOINT request").await {
+    if let Err(error) = execute(&mut connection, within.begin()).await {
+        // Dropping the request tells its sender that the database is unavailable.
         return Some((connection, Err(error)));
     }
     let (give_back, returned) = oneshot::channel();
@@ -243,11 +278,14 @@ async fn lend(
         mut connection,
         outcome,
     } = returned.await.ok()?;
-    let statement = match &outcome {
-        Outcome::Keep { .. } => "RELEASE request",
-        Outcome::Undo => "ROLLBACK TO request; RELEASE request",
+    let statements = match &outcome {
+        Outcome::Keep { .. } => within.keep(),
+        Outcome::Undo => within.undo(),
     };
-    let ended = execute(&mut connection, statement).await;
+    let mut ended = Ok(());
+    for statement in statements {
+        ended = ended.and(execute(&mut connection, statement).await);
+    }
     let outcome = match (ended, outcome) {
         (Err(error), Outcome::Keep { committed, .. }) => {
             let told = sqlx::Error::Protocol(error.to_string());
@@ -265,8 +303,6 @@ async fn execute(
     connection: &mut SqliteConnection,
     statement: &'static str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(statement)
-        .execute(connection)
-        .await
-        .map(|_| ())
+    // As a query it is prepared once, unlike as raw SQL.
+    sqlx::query(statement).execute(connection).await.map(|_| ())
 }

@@ -12,8 +12,14 @@ use crate::auth::{Granted, Push};
 use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
 use crate::oci::UploadId;
 
-/// How long an object without a session may be written to before it is given up: no single request lasts longer.
-const OBJECT_WRITING_MS: i64 = 48 * 60 * 60 * 1000;
+/// The object that holds a digest already when it is pushed once more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rival {
+    /// Whether there is one is not known: mostly there is none.
+    Unseen,
+    /// It was looked at; `damaged` is its key if it has to give way.
+    Seen { damaged: Option<ObjectKey> },
+}
 
 /// How an upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,22 +120,13 @@ impl Registry {
         mut chunk: Chunk<B>,
     ) -> Result<Completion, RegistryError> {
         self.check_open(&taken.upload, &chunk)?;
-        let now = self.clock.now();
         if taken.upload.progress.offset == 0 && taken.upload.algorithm != digest.algorithm() {
             // No byte has been hashed yet: the digest decides.
             taken.upload.algorithm = digest.algorithm();
             taken.upload.progress = Progress::start(digest.algorithm());
         }
         if taken.fresh {
-            let mut change = self.metadata.begin().await?;
-            change
-                .record_object(
-                    taken.upload.object_key,
-                    Some(now.plus(OBJECT_WRITING_MS)),
-                    now,
-                )
-                .await?;
-            change.commit().await?;
+            taken.upload.object_key = self.keys.take(&self.metadata, self.clock.now()).await?;
         }
         let Some(mut writer) = self.writer(&taken.upload).await? else {
             return self.settle_published(granted, &taken, digest).await;
@@ -194,15 +191,34 @@ impl Registry {
         Ok(Completion::Stored)
     }
 
-    /// The rows of a blob whose bytes are published: object, blob, link and session in one change.
+    /// The rows of a blob whose bytes are published.
     async fn commit_blob(
         &self,
         granted: &Granted<Push>,
         taken: &TakenUpload,
         blob: &NewBlob,
     ) -> Result<(), RegistryError> {
-        let now = self.clock.now();
+        let first = self.commit_rows(granted, taken, blob, Rival::Unseen);
+        if first.await? {
+            return Ok(());
+        }
+        // Whether the bytes of the one that came before are whole is seen on the disk, which no change may wait for.
         let damaged = self.damaged_object(&blob.digest).await?;
+        self.commit_rows(granted, taken, blob, Rival::Seen { damaged })
+            .await?;
+        Ok(())
+    }
+
+    /// Object, blob, link and session in one change. `false`, and nothing is changed, when another object holds the
+    /// digest that was not looked at yet.
+    async fn commit_rows(
+        &self,
+        granted: &Granted<Push>,
+        taken: &TakenUpload,
+        blob: &NewBlob,
+        rival: Rival,
+    ) -> Result<bool, RegistryError> {
+        let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
         let repository = change
@@ -216,9 +232,17 @@ impl Registry {
         {
             return Err(RegistryError::UploadSuperseded);
         }
-        change.store_blob(blob, damaged, now, now).await?;
+        let damaged = match rival {
+            Rival::Unseen => None,
+            Rival::Seen { damaged } => damaged,
+        };
+        let holds = change.store_blob(blob, damaged, now, now).await?;
+        if !holds && rival == Rival::Unseen {
+            return Ok(false);
+        }
         change.link(repository.id, &blob.digest, now).await?;
-        Ok(change.commit().await?)
+        change.commit().await?;
+        Ok(true)
     }
 
     /// The object that holds a digest now, if its bytes are missing or short: the new push replaces it.

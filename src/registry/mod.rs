@@ -7,6 +7,7 @@ mod blobs;
 mod completing;
 mod deletions;
 mod error;
+mod keys;
 mod manifests;
 mod referrers;
 mod tags;
@@ -31,6 +32,7 @@ use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Repository};
 use crate::oci::RepositoryName;
 use crate::telemetry::StorageLatency;
+use keys::RecordedKeys;
 
 /// How often a change is tried when another one got in its way.
 const ATTEMPTS: u32 = 4;
@@ -55,6 +57,7 @@ pub struct Registry {
     store: Store,
     clock: Clock,
     limits: Arc<RegistryLimits>,
+    keys: Arc<RecordedKeys>,
     latency: StorageLatency,
 }
 
@@ -73,6 +76,7 @@ impl Registry {
             store,
             clock,
             limits: Arc::new(limits),
+            keys: Arc::default(),
             latency,
         }
     }

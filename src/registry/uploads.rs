@@ -2,6 +2,8 @@
 //!
 //! A request that writes runs in a task of its own, so that a client that goes away leaves what arrived in good order.
 
+use std::pin::pin;
+
 use berth_storage::{DigestAlgorithm, ObjectKey, Progress, StoreError, Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -63,7 +65,8 @@ impl Registry {
         algorithm: DigestAlgorithm,
     ) -> Result<UploadId, RegistryError> {
         let limit = self.limits.open_uploads_per_workspace;
-        if self.metadata.open_uploads(granted.workspace_id()).await? >= limit {
+        let workspace_id = granted.workspace_id();
+        if !self.metadata.may_open_upload(workspace_id, limit).await? {
             return Err(RegistryError::TooManyUploads(limit));
         }
         let upload = self.new_upload(granted, algorithm);
@@ -262,10 +265,11 @@ pub(super) async fn receive<B: Body>(
 ) -> Result<(), RegistryError> {
     let announced = chunk.announced();
     let mut received = 0_u64;
+    let mut superseded = pin!(writer.superseded());
     loop {
         let next = tokio::select! {
             biased;
-            () = writer.superseded() => return Err(RegistryError::UploadSuperseded),
+            () = &mut superseded => return Err(RegistryError::UploadSuperseded),
             next = chunk.body.next() => next,
         };
         let bytes = match next {

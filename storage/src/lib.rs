@@ -35,6 +35,7 @@
 
 mod batch;
 mod blocking;
+mod buffers;
 mod digest;
 mod error;
 mod hasher;

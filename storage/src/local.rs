@@ -6,6 +6,8 @@
 //! object_store's `LocalFileSystem` is not used: it neither appends nor syncs, it deletes without
 //! making that durable, and it streams in 8 KiB pieces.
 
+pub(crate) mod at_hand;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -31,15 +33,20 @@ pub(crate) const STAGED_KEYS_LIMIT: usize = 100_000;
 
 pub(crate) struct LocalStore {
     root: PathBuf,
+    /// The root itself, so that objects are found from there and not from the top of the file system.
+    folder: File,
 }
 
 impl LocalStore {
     /// Creates what is missing of the layout, durably, and tries it out.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        create_folder(root)?;
+        let folder =
+            File::open(root).map_err(|error| StoreError::from_io("open folder", root, error))?;
         let store = Self {
             root: root.to_path_buf(),
+            folder,
         };
-        create_folder(root)?;
         let objects = store.root.join(OBJECTS);
         for folder in [&objects, &store.staging_folder()] {
             create_folder(folder)?;
@@ -143,6 +150,11 @@ impl LocalStore {
     pub(crate) fn discard_staging(&self, key: ObjectKey) -> Result<(), StoreError> {
         remove_file(&self.root.join(key.staging_path()))?;
         Ok(())
+    }
+
+    /// As [`Self::open_object`], if that needs no disk. Unlike all else here, this does not block.
+    pub(crate) fn open_object_at_hand(&self, key: ObjectKey) -> Option<File> {
+        at_hand::open(&self.folder, &key.object_path())
     }
 
     pub(crate) fn open_object(&self, key: ObjectKey) -> Result<File, StoreError> {

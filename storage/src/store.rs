@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
+use crate::batch::batch_bytes;
 use crate::blocking::blocking;
+use crate::buffers::Buffers;
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::StoreError;
 use crate::hasher::Hasher;
@@ -62,7 +64,7 @@ pub struct Store {
 enum Backend {
     Local {
         folder: Arc<LocalStore>,
-        read_chunk_bytes: usize,
+        buffers: Buffers,
     },
     Memory(Arc<MemoryStore>),
 }
@@ -77,9 +79,10 @@ impl Store {
         let root = root.to_path_buf();
         let folder = blocking(move || LocalStore::open(&root)).await?;
         let LocalOptions { read_chunk_bytes } = options;
+        let chunk_bytes = read_chunk_bytes.clamp(MIN_READ_CHUNK_BYTES, MAX_READ_CHUNK_BYTES);
         Ok(Self::of(Backend::Local {
             folder: Arc::new(folder),
-            read_chunk_bytes: read_chunk_bytes.clamp(MIN_READ_CHUNK_BYTES, MAX_READ_CHUNK_BYTES),
+            buffers: Buffers::new(chunk_bytes),
         }))
     }
 
@@ -264,6 +267,11 @@ impl Store {
         self.takeover.is_claimed(key)
     }
 
+    /// How full the batch of an upload becomes now.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        batch_bytes(self.takeover.claimed_keys())
+    }
+
     /// As [`Store::publish`] does, takes the lease along.
     pub(crate) async fn remove_staging(&self, lease: Lease) -> Result<(), StoreError> {
         let key = lease.key();
@@ -295,11 +303,12 @@ impl Store {
         let reader = match &self.backend {
             Backend::Local { folder, .. } => {
                 let folder = Arc::clone(folder);
-                ObjectReader::open(plan, move || Ok(Source::File(folder.open_staged(key)?))).await?
+                let open = move || Ok(Source::File(folder.open_staged(key)?));
+                ObjectReader::open(plan, None, open).await?
             }
             Backend::Memory(memory) => {
-                let bytes = memory.staged_bytes(key)?;
-                ObjectReader::open(plan, move || Ok(Source::Memory(bytes))).await?
+                let source = Source::Memory(memory.staged_bytes(key)?);
+                ObjectReader::of_memory(&plan, source)?
             }
         };
         hash_all(reader, algorithm).await
@@ -313,27 +322,27 @@ impl Store {
         let plan = self.plan(key, range);
         match &self.backend {
             Backend::Local { folder, .. } => {
+                let at_hand = folder.open_object_at_hand(key).map(Source::File);
                 let folder = Arc::clone(folder);
-                ObjectReader::open(plan, move || Ok(Source::File(folder.open_object(key)?))).await
+                let open = move || Ok(Source::File(folder.open_object(key)?));
+                ObjectReader::open(plan, at_hand, open).await
             }
             Backend::Memory(memory) => {
-                let bytes = memory.object_bytes(key).await?;
-                ObjectReader::open(plan, move || Ok(Source::Memory(bytes))).await
+                let source = Source::Memory(memory.object_bytes(key).await?);
+                ObjectReader::of_memory(&plan, source)
             }
         }
     }
 
     fn plan(&self, key: ObjectKey, range: Option<Range<u64>>) -> ReadPlan {
-        let chunk_bytes = match &self.backend {
-            Backend::Local {
-                read_chunk_bytes, ..
-            } => *read_chunk_bytes,
-            Backend::Memory(_) => DEFAULT_READ_CHUNK_BYTES,
+        let buffers = match &self.backend {
+            Backend::Local { buffers, .. } => buffers.clone(),
+            Backend::Memory(_) => Buffers::new(DEFAULT_READ_CHUNK_BYTES),
         };
         ReadPlan {
             key,
             range,
-            chunk_bytes,
+            buffers,
             faults: self.faults.clone(),
         }
     }

@@ -55,6 +55,11 @@ impl Takeover {
         self.uploads().contains_key(&key)
     }
 
+    /// How many keys are held or waited for.
+    pub(crate) fn claimed_keys(&self) -> usize {
+        self.uploads().len()
+    }
+
     fn uploads(&self) -> MutexGuard<'_, HashMap<ObjectKey, Entry>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }

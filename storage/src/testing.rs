@@ -21,7 +21,7 @@ const EIO: i32 = 5;
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// One batch of an upload handed to the backend: 128 KiB, or what is left at pause and finish.
+    /// One batch of an upload handed to the backend, or what is left at pause and finish.
     Write,
     /// The sync at pause and finish.
     Sync,

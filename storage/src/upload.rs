@@ -167,7 +167,8 @@ impl Upload {
 /// reported earlier stays, anything newer is cut away by the next writer, which waits until a write
 /// that is still in the kernel has returned. After an error the writer takes nothing more.
 ///
-/// It holds at most two batches of 128 KiB, and one piece beyond each as the caller cut them.
+/// It holds at most two batches of 512 KiB, or 128 KiB where many are written at one time, and one piece beyond each as
+/// the caller cut them.
 pub struct Writer {
     key: ObjectKey,
     offset: u64,
@@ -204,13 +205,14 @@ impl Writer {
     /// a write, possibly of earlier bytes, that failed; `WriterClosed` after any of them.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         self.check_superseded()?;
-        if self.batch.is_full() {
+        let full_bytes = self.store.batch_bytes();
+        if self.batch.len() >= full_bytes {
             let upload = self.settled().await?;
             self.begin_append(upload);
         }
         self.offset += bytes.len() as u64;
         self.batch.push(bytes);
-        if self.batch.is_full() {
+        if self.batch.len() >= full_bytes {
             match mem::replace(&mut self.state, State::Closed) {
                 State::Idle(upload) => self.begin_append(upload),
                 busy @ State::Busy(_) => self.state = busy,

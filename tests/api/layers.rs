@@ -10,9 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 8] = [
+const LIBRARIES: [(&str, &[&str]); 7] = [
     ("axum", &["src/http/", "src/server.rs"]),
-    ("tower_http", &["src/http/"]),
     ("tower", &["src/http/", "src/server.rs"]),
     ("hyper", &["src/http/", "src/server.rs"]),
     ("sqlx", &["src/metadata/"]),

@@ -14,6 +14,7 @@ mod limits;
 mod live_rights;
 mod matrix;
 mod operations;
+mod repairs;
 mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;

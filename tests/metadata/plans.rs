@@ -163,7 +163,7 @@ async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &
     });
     deletion.await.unwrap();
     let upload = taken(fixture).await;
-    metadata.open_uploads(WORKSPACE).await.unwrap();
+    metadata.may_open_upload(WORKSPACE, 0).await.unwrap();
     metadata.idle_uploads(START, START, 10).await.unwrap();
     metadata.expire_upload(&upload, START).await.unwrap();
     metadata.close_upload(upload.id, START).await.unwrap();

@@ -234,10 +234,24 @@ async fn open_sessions_are_counted_by_workspace(fixture: Fixture) {
     for upload in [new_upload(), new_upload(), foreign] {
         fixture.metadata.open_upload(&upload).await.unwrap();
     }
+    let may_open = async |workspace, limit| {
+        let may_open = fixture.metadata.may_open_upload(workspace, limit).await;
+        may_open.unwrap()
+    };
     for (workspace, open) in [(WORKSPACE, 3), (OTHER_WORKSPACE, 1), ("none", 0)] {
-        let counted = fixture.metadata.open_uploads(workspace).await.unwrap();
-        assert_eq!(counted, open, "{workspace}");
+        assert!(may_open(workspace, open + 1).await, "{workspace}");
+        assert!(!may_open(workspace, open).await, "{workspace}");
     }
+    // However often it was asked before, rows that are written since count, and those that went do not.
+    for open in 3..6 {
+        assert!(may_open(WORKSPACE, open + 1).await);
+        assert!(!may_open(WORKSPACE, open).await);
+        taken(&fixture).await;
+    }
+    let gone = taken(&fixture).await;
+    assert!(!may_open(WORKSPACE, 7).await);
+    fixture.metadata.close_upload(gone.id, START).await.unwrap();
+    assert!(may_open(WORKSPACE, 7).await);
 }
 
 async fn objects_of_sessions_are_known(fixture: Fixture) {

@@ -31,7 +31,7 @@ async fn a_full_disk_is_told_apart_from_a_broken_one(fixture: Fixture) {
 }
 
 async fn an_upload_goes_on_after_a_write_failed(fixture: Fixture) {
-    let bytes = content(1_000_000);
+    let bytes = content(2_500_000);
     let key = ObjectKey::random();
     let known = append(&fixture.store, key, &start(), &bytes.slice(..400_000))
         .await
@@ -63,11 +63,11 @@ async fn a_writer_that_failed_takes_nothing_more(fixture: Fixture) {
         .await
         .unwrap();
     // The first batch fails behind the back of the second, so the third hears of it.
-    writer.write(content(200_000)).await.unwrap();
-    writer.write(content(200_000)).await.unwrap();
-    let error = writer.write(content(200_000)).await.unwrap_err();
+    writer.write(content(600_000)).await.unwrap();
+    writer.write(content(600_000)).await.unwrap();
+    let error = writer.write(content(600_000)).await.unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error}");
-    let error = writer.write(content(200_000)).await.unwrap_err();
+    let error = writer.write(content(600_000)).await.unwrap_err();
     assert!(matches!(error, StoreError::WriterClosed { .. }), "{error}");
     let error = writer.finish().await.err().unwrap();
     assert!(matches!(error, StoreError::WriterClosed { .. }), "{error}");

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, poll};
 use crate::support::{Fixture, append, content, digest, on_every_backend, read_all, start};
 
 /// Enough to hand a batch to the disk.
-const BATCH: usize = 128 * 1024;
+const BATCH: usize = 512 * 1024;
 
 on_every_backend!(
     a_writer_is_told_to_stop_by_the_next_one,
