@@ -139,10 +139,12 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
             .route(UPLOADS_BARE, any(pulls_only))
             .route(UPLOAD, any(pulls_only));
     }
+    let templates = rows.iter().map(|row| row.path);
+    let templates = templates.chain([UPLOADS, UPLOADS_BARE, UPLOAD]);
     let router = router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(track::Tracking::new(http, door, &rows))
+        .layer(track::Tracking::new(http, door, templates))
         .with_state(http.clone());
     fold::fold_names(router)
 }

@@ -24,7 +24,7 @@ use super::Shared;
 use super::door::{Door, Peer};
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
-use super::routes::{RouteRow, panicked};
+use super::routes::panicked;
 use crate::oci::RepositoryName;
 use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE};
 
@@ -65,9 +65,14 @@ struct TrackingInner {
 }
 
 impl Tracking {
-    pub(super) fn new(http: &Shared, door: Door, rows: &[RouteRow]) -> Self {
+    /// For a door with routes of these templates.
+    pub(super) fn new(
+        http: &Shared,
+        door: Door,
+        templates: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
         let metrics = |route| http.metrics.route(door.as_str(), route);
-        let routes = rows.iter().map(|row| (row.path, metrics(row.path)));
+        let routes = templates.into_iter().map(|route| (route, metrics(route)));
         Self(Arc::new(TrackingInner {
             http: Arc::clone(http),
             door,

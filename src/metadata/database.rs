@@ -27,18 +27,11 @@ const WAL_AUTOCHECKPOINT_PAGES: &str = "16384";
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs one expression on whichever driver a [`Connection`] holds.
-///
-/// It waits on the heap: two drivers' futures for each statement would make those of requests tens of kilobytes large,
-/// and they are moved several times.
 macro_rules! on {
     ($source:expr, $connection:ident => $expression:expr) => {
         match $source {
-            $crate::metadata::database::Connection::Sqlite($connection) => {
-                Box::pin(async { $expression }).await
-            }
-            $crate::metadata::database::Connection::Postgres($connection) => {
-                Box::pin(async { $expression }).await
-            }
+            $crate::metadata::database::Connection::Sqlite($connection) => $expression,
+            $crate::metadata::database::Connection::Postgres($connection) => $expression,
         }
     };
 }
@@ -153,9 +146,14 @@ impl Database {
     }
 
     pub(super) async fn read(&self, latency: &Latency) -> Result<Reader, MetadataError> {
+        // What may have to connect first waits on the heap: within the futures of requests it would be a hundred
+        // kilobytes.
         let connection = match self {
-            Self::Sqlite { readers, .. } => Pooled::Sqlite(readers.acquire().await?),
-            Self::Postgres { pool, .. } => Pooled::Postgres(pool.acquire().await?),
+            Self::Sqlite { readers, .. } => Pooled::Sqlite(match readers.try_acquire() {
+                Some(connection) => connection,
+                None => Box::pin(readers.acquire()).await?,
+            }),
+            Self::Postgres { pool, .. } => Pooled::Postgres(Box::pin(pool.acquire()).await?),
         };
         Ok(Reader {
             connection,
@@ -167,7 +165,7 @@ impl Database {
         let kind = match self {
             Self::Sqlite { writer, .. } => TransactionKind::Sqlite(writer.turn().await?),
             Self::Postgres { pool, memory } => {
-                TransactionKind::Postgres(pool.begin().await?, Arc::clone(memory))
+                TransactionKind::Postgres(Box::pin(pool.begin()).await?, Arc::clone(memory))
             }
         };
         Ok(Transaction {

@@ -158,8 +158,8 @@ impl Metadata {
         if let Some(value) = table.get(&key) {
             return Ok(Some(value));
         }
-        // The rare way has a place of its own: within the future of each request, its statements would be tens of
-        // kilobytes that are moved about and never used.
+        // The rare way has a place of its own: within the future of each request, its statements would be kilobytes
+        // that are moved about and never used.
         Box::pin(self.loaded(table, key, load)).await
     }
 
