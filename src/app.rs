@@ -11,7 +11,7 @@ use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::auth::{Auth, AuthOptions};
+use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::Config;
@@ -121,13 +121,14 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         stopping.clone(),
     ));
     let collecting = tokio::spawn(collector.run(stopping.clone()));
-    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping));
+    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
+    let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping));
     Ok(Running {
         addresses,
         first_start,
         http,
         stop,
-        tasks: vec![serving, collecting, remembering],
+        tasks: vec![serving, collecting, remembering, keeping_keys],
         _owner: owner,
     })
 }
@@ -150,6 +151,27 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         if let Err(error) = auth.purge_revocations().await {
             tracing::warn!(error = %error, "ended revocations could not be forgotten");
         }
+    }
+}
+
+/// Rotates the signing keys in time, and takes over what other servers did to them, until `stop` says so.
+async fn keep_signing_keys(auth: Auth, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(SIGNING_KEYS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut works = true;
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = interval.tick() => {}
+        }
+        let result = auth.keep_signing_keys().await;
+        if let Err(error) = &result
+            && works
+        {
+            // Once, and not every other second until it works again.
+            tracing::error!(error = %error, "the signing keys cannot be looked after");
+        }
+        works = result.is_ok();
     }
 }
 
@@ -213,7 +235,8 @@ fn auth_options(config: &Config) -> AuthOptions {
         access_token_seconds: auth.access_token_seconds,
         api_keys_as_passwords: auth.api_keys_as_passwords,
         token_cache_entries: auth.token_cache_entries,
-        keys: crate::auth::KeyLocation::of(config),
+        keys: KeyLocation::of(config),
+        signing_key_rotation_seconds: auth.signing_key_rotation_seconds,
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn options(folder: &TempDir) -> AuthOptions {
         api_keys_as_passwords: true,
         token_cache_entries: 100,
         keys: KeyLocation::Files(folder.path().to_owned()),
+        signing_key_rotation_seconds: 90 * 24 * 3_600,
     }
 }
 
