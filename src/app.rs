@@ -1,5 +1,7 @@
 //! The composition root: from a configuration to a running registry, and back to nothing in order.
 
+mod offline;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,6 +23,8 @@ use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, serve};
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
+
+pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
 /// The file whose lock says that a process owns the data folder.
 const LOCK_FILE: &str = "berth.lock";
