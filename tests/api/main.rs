@@ -13,6 +13,8 @@ mod layers;
 mod live_rights;
 mod matrix;
 mod operations;
+mod operator_keys;
+mod rotation;
 mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
