@@ -1,5 +1,7 @@
 //! The composition root: from a configuration to a running registry, and back to nothing in order.
 
+mod offline;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,7 +13,7 @@ use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::{Auth, AuthOptions};
+use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::Config;
@@ -21,6 +23,8 @@ use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, serve};
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
+
+pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
 /// The file whose lock says that a process owns the data folder.
 const LOCK_FILE: &str = "berth.lock";
@@ -127,13 +131,14 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         stopping.clone(),
     ));
     let collecting = tokio::spawn(collector.run(stopping.clone()));
-    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping));
+    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
+    let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping));
     Ok(Running {
         addresses,
         first_start,
         http,
         stop,
-        tasks: vec![serving, collecting, remembering],
+        tasks: vec![serving, collecting, remembering, keeping_keys],
         _owner: owner,
     })
 }
@@ -156,6 +161,27 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         if let Err(error) = auth.purge_revocations().await {
             tracing::warn!(error = %error, "ended revocations could not be forgotten");
         }
+    }
+}
+
+/// Rotates the signing keys in time, and takes over what other servers did to them, until `stop` says so.
+async fn keep_signing_keys(auth: Auth, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(SIGNING_KEYS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut works = true;
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = interval.tick() => {}
+        }
+        let result = auth.keep_signing_keys().await;
+        if let Err(error) = &result
+            && works
+        {
+            // Once, and not every other second until it works again.
+            tracing::error!(error = %error, "the signing keys cannot be looked after");
+        }
+        works = result.is_ok();
     }
 }
 
@@ -223,7 +249,8 @@ fn auth_options(config: &Config) -> AuthOptions {
         credentials_per_minute: config.limits.credentials_per_minute,
         tokens_per_minute: config.limits.tokens_per_minute,
         token_cache_entries: auth.token_cache_entries,
-        keys: crate::auth::KeyLocation::of(config),
+        keys: KeyLocation::of(config),
+        signing_key_rotation_seconds: auth.signing_key_rotation_seconds,
     }
 }
 

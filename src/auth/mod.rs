@@ -11,13 +11,16 @@ mod decide;
 mod error;
 mod granted;
 mod key_files;
+mod key_ring;
 mod key_rows;
+mod key_schedule;
 mod keys;
 mod last_used;
 mod live;
 mod principal;
 mod refusal;
 mod role;
+mod rotation;
 mod scope;
 mod secret_file;
 mod secrets;
@@ -41,12 +44,17 @@ pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
 pub use error::RequestError;
 pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
-pub use keys::{Jwk, JwkSet, KeyError, KeyLocation, KeyRing, Purpose};
+pub use key_ring::{Jwk, JwkSet};
+pub use keys::{KeyError, KeyLocation, Purpose};
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
 pub use role::{Right, Role, UnknownRole};
+pub use rotation::{
+    RotateSigningKeys, SIGNING_KEYS_INTERVAL, SigningKeyView, reset_signing_keys,
+    rewrap_signing_keys,
+};
 pub use scope::{
     CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
 };
@@ -60,6 +68,8 @@ use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::oci::RepositoryName;
 use allowance::{Allowance, Neighbourhood};
+use key_ring::KeyRing;
+use key_schedule::Schedule;
 use last_used::LastUsed;
 use principal::PatternCache;
 use tokens::{Credential, Verifier};
@@ -90,6 +100,18 @@ pub struct AuthOptions {
     pub token_cache_entries: u64,
     /// Where the signing keys are kept.
     pub keys: KeyLocation,
+    /// How long a signing key signs before the next one does, in seconds; 0 is for good.
+    pub signing_key_rotation_seconds: u64,
+}
+
+impl AuthOptions {
+    fn schedule(&self) -> Schedule {
+        Schedule::of_seconds(
+            self.signing_key_rotation_seconds,
+            self.credential_max_seconds,
+            self.access_token_seconds,
+        )
+    }
 }
 
 struct Inner {
@@ -117,7 +139,8 @@ impl Auth {
         metadata: Metadata,
         clock: Clock,
     ) -> Result<Self, KeyError> {
-        let keys = KeyRing::open(&options.keys, &metadata, clock.clone()).await?;
+        let schedule = options.schedule();
+        let keys = KeyRing::open(&options.keys, &metadata, schedule, clock.clone()).await?;
         let (issuer, entries) = (&options.service_name, options.token_cache_entries);
         let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
         let access_tokens = Verifier::new(keys.clone(), issuer.clone(), entries);

@@ -54,6 +54,7 @@ pub(crate) fn options(folder: &TempDir) -> AuthOptions {
         tokens_per_minute: 1_000,
         token_cache_entries: 100,
         keys: KeyLocation::Files(folder.path().to_owned()),
+        signing_key_rotation_seconds: 90 * 24 * 3_600,
     }
 }
 

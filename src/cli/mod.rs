@@ -9,7 +9,11 @@ mod client;
 mod config;
 mod connection;
 mod credentials;
+mod expiry;
+mod installation;
+mod keys;
 mod login;
+mod operator_key;
 mod output;
 mod prompt;
 mod serve;
@@ -65,6 +69,10 @@ enum Command {
     Workspace(workspace::Workspace),
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
+    #[command(subcommand)]
+    OperatorKey(operator_key::OperatorKey),
+    #[command(subcommand)]
+    Keys(keys::Keys),
 }
 
 /// What a command may use of the process around it; tests hand in their own.
@@ -127,6 +135,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
         Command::Account(command) => command.run(&mut context),
         Command::Workspace(command) => command.run(&mut context),
         Command::ApiKey(command) => command.run(&mut context),
+        Command::OperatorKey(command) => command.run(&mut context),
+        Command::Keys(command) => command.run(&mut context),
     };
     match result {
         Ok(()) => 0,

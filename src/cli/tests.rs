@@ -1,5 +1,7 @@
 //! Tests of the command line: whole commands against a server that answers what the test wrote down.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Cursor, Read, Write};

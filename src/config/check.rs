@@ -9,6 +9,9 @@ use super::{Config, ConfigError, Problem};
 const DAY_SECONDS: u64 = 24 * 3600;
 const GIB: u64 = 1024 * 1024 * 1024;
 
+/// How long a signing key may sign: longer than its tokens live, and not for ever.
+const SIGNING_KEY_ROTATION_SECONDS: RangeInclusive<u64> = DAY_SECONDS..=365 * DAY_SECONDS;
+
 /// The shortest secret that may wrap signing keys, in bytes.
 const KEY_WRAPPING_SECRET_MIN_BYTES: usize = 32;
 
@@ -210,6 +213,17 @@ impl Config {
             auth.token_cache_entries,
             0..=10_000_000,
         );
+        let rotation = auth.signing_key_rotation_seconds;
+        if rotation != 0 && !SIGNING_KEY_ROTATION_SECONDS.contains(&rotation) {
+            findings.add(
+                "auth.signing_key_rotation_seconds",
+                &format!(
+                    "is {rotation}, but must be 0 (never), or from {} to {}",
+                    SIGNING_KEY_ROTATION_SECONDS.start(),
+                    SIGNING_KEY_ROTATION_SECONDS.end()
+                ),
+            );
+        }
         match &auth.key_wrapping_secret {
             Some(secret) if secret.expose().len() < KEY_WRAPPING_SECRET_MIN_BYTES => findings.add(
                 "auth.key_wrapping_secret",

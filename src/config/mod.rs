@@ -199,6 +199,8 @@ pub struct Auth {
     pub key_wrapping_secret: Option<Secret>,
     /// A file that holds `key_wrapping_secret`. Read by [`Config::load`], which moves its content there.
     pub key_wrapping_secret_file: Option<PathBuf>,
+    /// How long a signing key signs before the next one does, in seconds; 0 is for good.
+    pub signing_key_rotation_seconds: u64,
     /// Verified tokens remembered in memory.
     pub token_cache_entries: u64,
 }
@@ -213,6 +215,7 @@ impl Default for Auth {
             api_keys_as_passwords: true,
             key_wrapping_secret: None,
             key_wrapping_secret_file: None,
+            signing_key_rotation_seconds: 90 * 24 * 3600,
             token_cache_entries: 10_000,
         }
     }

@@ -315,6 +315,7 @@ fn values_out_of_range_are_refused_together() {
         refusal(from_file(
             "[server]\npull_listen = \"127.0.0.1:5000\"\nmax_connections = 0\n\
              [auth]\ncredential_default_seconds = 600\ncredential_max_seconds = 300\naccess_token_seconds = 59\n\
+             signing_key_rotation_seconds = 86399\n\
              service_name = \"my \\\"registry\\\"\"\n\
              [log]\nfilter = \"\"\n"
         )),
@@ -324,6 +325,7 @@ fn values_out_of_range_are_refused_together() {
     auth.service_name is "my \"registry\"", but must be 1 to 64 letters, digits, dots, colons, dashes or underscores
     auth.credential_default_seconds is 600, but must not exceed auth.credential_max_seconds, which is 300
     auth.access_token_seconds is 59, but must be from 60 to 3600
+    auth.signing_key_rotation_seconds is 86399, but must be 0 (never), or from 86400 to 31536000
     log.filter is empty; write a level such as "info"
     "#
     );
@@ -340,6 +342,11 @@ fn ranges_include_their_ends() {
         let mut config = Config::default();
         config.auth.credential_default_seconds = seconds;
         config.validate().unwrap_err();
+    }
+    for (seconds, is_right) in [(0, true), (1, false), (86_400, true), (31_536_001, false)] {
+        let mut config = Config::default();
+        config.auth.signing_key_rotation_seconds = seconds;
+        assert_eq!(config.validate().is_ok(), is_right, "{seconds}");
     }
 }
 

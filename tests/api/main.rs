@@ -14,6 +14,8 @@ mod limits;
 mod live_rights;
 mod matrix;
 mod operations;
+mod operator_keys;
+mod rotation;
 mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;

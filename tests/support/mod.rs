@@ -99,15 +99,21 @@ impl TestRegistry {
 
     /// Stops it in order and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(async |_| {}).await
+    }
+
+    /// Stops it in order, lets something happen to it, and starts it again.
+    pub(crate) async fn restart_after(self, stopped: impl AsyncFnOnce(&mut Config)) -> Self {
         let Self {
             running,
             clock,
             database,
             client,
             directory,
-            config,
+            mut config,
         } = self;
         running.stop().await;
+        stopped(&mut config).await;
         let running = app::start(&config, clock.clone())
             .await
             .expect("the registry starts again");

@@ -5,6 +5,8 @@ mod api_keys;
 mod credentials;
 mod error;
 mod extract;
+mod operator_keys;
+mod signing_keys;
 mod whoami;
 mod workspaces;
 
@@ -50,6 +52,9 @@ pub(super) fn everything(routes: Routes) -> Routes {
     const WORKSPACE: &str = "/api/v1/workspaces/{name}";
     const API_KEYS: &str = "/api/v1/workspaces/{name}/api-keys";
     const API_KEY: &str = "/api/v1/workspaces/{name}/api-keys/{id}";
+    const OPERATOR_KEYS: &str = "/api/v1/operator-keys";
+    const OPERATOR_KEY: &str = "/api/v1/operator-keys/{id}";
+    const SIGNING_KEYS: &str = "/api/v1/signing-keys";
     credentials(routes)
         .add(
             &Method::POST,
@@ -69,4 +74,18 @@ pub(super) fn everything(routes: Routes) -> Routes {
         .add(&Method::POST, API_KEYS, api_keys::create)
         .add(&Method::GET, API_KEYS, api_keys::list)
         .add(&Method::DELETE, API_KEY, api_keys::delete)
+        .add(&Method::POST, OPERATOR_KEYS, operator_keys::create)
+        .add(&Method::GET, OPERATOR_KEYS, operator_keys::list)
+        .add(&Method::DELETE, OPERATOR_KEY, operator_keys::delete)
+        .add(
+            &Method::POST,
+            "/api/v1/operator-keys/{id}/rotate",
+            operator_keys::rotate,
+        )
+        .add(&Method::GET, SIGNING_KEYS, signing_keys::list)
+        .add(
+            &Method::POST,
+            "/api/v1/signing-keys/rotate",
+            signing_keys::rotate,
+        )
 }

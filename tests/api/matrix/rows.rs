@@ -57,7 +57,7 @@ const OPERATE_ON_ACCOUNT: Asks = Asks::Key(Some(Right::Operate), Place::Account)
 const READ: Asks = Asks::Key(Some(Right::Read), Place::Path);
 const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
 
-pub(crate) const ROWS: [Row; 39] = [
+pub(crate) const ROWS: [Row; 45] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -117,6 +117,12 @@ pub(crate) const ROWS: [Row; 39] = [
         "/api/v1/workspaces/{name}/api-keys/{id}",
         ADMINISTER,
     ),
+    row("POST", "/api/v1/operator-keys", OPERATE),
+    row("GET", "/api/v1/operator-keys", OPERATE),
+    row("DELETE", "/api/v1/operator-keys/{id}", OPERATE),
+    row("POST", "/api/v1/operator-keys/{id}/rotate", OPERATE),
+    row("GET", "/api/v1/signing-keys", OPERATE),
+    row("POST", "/api/v1/signing-keys/rotate", OPERATE),
 ];
 
 /// Every door there is.
