@@ -4,11 +4,7 @@
 //! The requests are those that the clients send to a registry with such a challenge, at the version that each file
 //! names. `tests/clients` has the same clients themselves, where they are installed.
 
-mod containerd;
-mod containers_image;
-mod docker;
-mod go_containerregistry;
-mod oras;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use berth::http::Door;
 use jiff::Timestamp;
@@ -30,19 +26,20 @@ const MIN_LIFETIME_S: u32 = 60;
 /// Headers that a client adds to each of its requests.
 type Headers = &'static [(&'static str, &'static str)];
 
-/// A registry with a team that has `base:v1`, and a registry credential of the team.
-struct Scene {
-    registry: TestRegistry,
+/// A team on a registry that has `base:v1`, and a registry credential of the team.
+struct Scene<'r> {
+    registry: &'r TestRegistry,
     team: Team,
     user: String,
     password: String,
     image: Image,
 }
 
-impl Scene {
-    async fn start_on(database: TestDatabase) -> Self {
-        let registry = TestRegistry::start_on(database).await;
-        let team = registry.team("acme").await;
+impl<'r> Scene<'r> {
+    async fn on(registry: &'r TestRegistry) -> Self {
+        static TEAMS: AtomicUsize = AtomicUsize::new(0);
+        let number = TEAMS.fetch_add(1, Ordering::Relaxed);
+        let team = registry.team(&format!("team{number}")).await;
         let image = image().layer("a layer").build();
         let owner = registry.with_key(&team.admin_key);
         let base = format!("{}/base", team.prefix);
@@ -75,6 +72,11 @@ impl Scene {
         &self.image.layers[0]
     }
 
+    /// A client of this team at the public door, and one at the pull door.
+    fn at_each_door(&self, headers: Headers) -> [Client; 2] {
+        [Door::Public, Door::Pull].map(|door| self.client(door, headers))
+    }
+
     /// A client of this team at `door`.
     fn client(&self, door: Door, headers: Headers) -> Client {
         Client {
@@ -86,23 +88,40 @@ impl Scene {
     }
 }
 
-/// Runs `dance` on each database, with a client at the public door.
-async fn on_each_database(headers: Headers, dance: impl AsyncFn(&Scene, Client)) {
-    for database in TestDatabase::available() {
-        let scene = Scene::start_on(database).await;
-        dance(&scene, scene.client(Door::Public, headers)).await;
-        scene.registry.running.stop().await;
-    }
+/// Makes a test on SQLite of each dance, and one of them all on PostgreSQL, where a database takes longer than a dance.
+macro_rules! dances {
+    ($($dance:ident),+ $(,)?) => {
+        $(mod $dance { #[tokio::test] async fn on_sqlite() { crate::token_dances::on_sqlite(super::$dance).await } })+
+        #[tokio::test]
+        async fn all_on_postgres() {
+            super::on_postgres(async |registry| { $(super::run(registry, $dance).await;)+ }).await;
+        }
+    };
 }
 
-/// Runs `dance` on each database, with a client at the public door and then with one at the pull door.
-async fn at_each_door(headers: Headers, dance: impl AsyncFn(&Scene, Client)) {
-    for database in TestDatabase::available() {
-        let scene = Scene::start_on(database).await;
-        for door in [Door::Public, Door::Pull] {
-            dance(&scene, scene.client(door, headers)).await;
-        }
-        scene.registry.running.stop().await;
+mod containerd;
+mod containers_image;
+mod docker;
+mod go_containerregistry;
+mod oras;
+
+/// Runs a dance with a team of its own.
+async fn run(registry: &TestRegistry, dance: impl AsyncFn(&Scene<'_>)) {
+    dance(&Scene::on(registry).await).await;
+}
+
+async fn on_sqlite(dance: impl AsyncFn(&Scene<'_>)) {
+    let registry = TestRegistry::start().await;
+    run(&registry, dance).await;
+    registry.running.stop().await;
+}
+
+/// Runs `dances` on PostgreSQL, where there is one.
+async fn on_postgres(dances: impl AsyncFn(&TestRegistry)) {
+    if TestDatabase::available().contains(&TestDatabase::Postgres) {
+        let registry = TestRegistry::start_on(TestDatabase::Postgres).await;
+        dances(&registry).await;
+        registry.running.stop().await;
     }
 }
 
@@ -182,7 +201,7 @@ impl Client {
     }
 
     /// Pulls `base:v1` with the token in `reply`: HEAD and GET of the manifest, GET of its layer.
-    async fn pulls(&self, scene: &Scene, reply: &Reply) {
+    async fn pulls(&self, scene: &Scene<'_>, reply: &Reply) {
         let name = scene.name("base");
         let tag = format!("/v2/{name}/manifests/v1");
         let head = self.send(reply, Method::HEAD, &tag).await.expect(200);
@@ -196,7 +215,7 @@ impl Client {
     }
 
     /// Pushes a whole image to `image` with the token in `reply`.
-    async fn pushes(&self, scene: &Scene, image: &str, reply: &Reply) {
+    async fn pushes(&self, scene: &Scene<'_>, image: &str, reply: &Reply) {
         let pusher = self.caller.with(Login::Bearer(token(reply)));
         pusher
             .push_image(&scene.name(image), "v1", &scene.image)
@@ -204,7 +223,7 @@ impl Client {
     }
 
     /// Mounts the layer of `base` in `image` with the token in `reply`; the status.
-    async fn mount(&self, scene: &Scene, image: &str, from: &str, reply: &Reply) -> u16 {
+    async fn mount(&self, scene: &Scene<'_>, image: &str, from: &str, reply: &Reply) -> u16 {
         let path = format!("/v2/{}/blobs/uploads/", scene.name(image));
         let request = self
             .with_token(reply, Method::POST, &path)
