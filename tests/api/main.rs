@@ -20,5 +20,6 @@ mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenancy;
+mod token_dances;
 mod tokens;
 mod uploads;
