@@ -13,6 +13,7 @@ use crate::auth::{self, SecretText};
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseLocation};
 use crate::metadata::Metadata;
+use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
 
 /// An installation in hands.
@@ -35,7 +36,7 @@ impl Installation {
                 Some(own(data_dir)?)
             }
         };
-        let metadata = Metadata::open(&metadata_options(config))
+        let metadata = Metadata::open(&metadata_options(config, &Metrics::new()?))
             .await
             .context("the database cannot be opened")?;
         Ok(Self {
