@@ -9,6 +9,8 @@ declare -A package_of=(
   [busybox]=busybox-static
   [pg_lsclusters]=postgresql
   [setpriv]=util-linux
+  [strip]=binutils
+  [systemd-analyze]=systemd
 )
 
 # The engine and the cluster tools live where a person's PATH may not look.

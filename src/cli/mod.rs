@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod connection;
 mod credentials;
+mod health;
 mod login;
 mod output;
 mod prompt;
@@ -55,6 +56,7 @@ enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     Config(config::Config),
+    Health(health::Health),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(whoami::Whoami),
@@ -120,6 +122,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
     let result = match cli.command {
         Command::Serve(command) => command.run(&mut context),
         Command::Config(command) => command.run(&mut context),
+        Command::Health(command) => command.run(&mut context),
         Command::Login(command) => command.run(&mut context),
         Command::Logout(command) => command.run(&mut context),
         Command::Whoami(command) => command.run(&mut context),

@@ -8,16 +8,19 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod container;
 mod docker;
 mod docker_images;
 mod docker_logins;
 mod http;
+mod image;
 mod images;
 mod memory;
 mod process;
 mod refusals;
 mod refusals_live;
 mod server;
+mod service;
 mod skopeo;
 mod skopeo_copies;
 
@@ -41,6 +44,8 @@ fn main() {
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
+        image::trials(),
+        service::trials(),
     ];
     let trials = trials
         .into_iter()
