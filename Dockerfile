@@ -37,13 +37,6 @@ RUN cargo build --release --locked --bin berth \
 FROM ${BINARY} AS binary
 
 FROM ${BASE_IMAGE}
-ARG VERSION=unknown
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="Berth" \
-      org.opencontainers.image.description="A self-hosted OCI registry whose credentials reach one team and no other" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
 COPY --from=binary /image/usr/ /usr/
 # A new volume takes the owner and the mode of the folder it is mounted on.
 COPY --from=binary --chown=65532:65532 /image/var/lib/ /var/lib/
@@ -57,3 +50,11 @@ EXPOSE 5000 5001 5009
 ENTRYPOINT ["/usr/local/bin/berth"]
 CMD ["serve", "--data-dir", "/var/lib/berth", "--listen", "0.0.0.0:5000", "--pull-listen", "0.0.0.0:5001", "--ops-listen", "0.0.0.0:5009"]
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 CMD ["/usr/local/bin/berth", "health"]
+# Last, since every build has others.
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Berth" \
+      org.opencontainers.image.description="A self-hosted OCI registry whose credentials reach one team and no other" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

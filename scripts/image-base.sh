@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Makes a base for Berth's image out of Debian packages, as Distroless makes its "cc", and prints the path of its tar
-# file. For tests: no registry need be in reach.
+# Makes a base for Berth's image out of Debian packages, as Distroless makes its "cc" (less the time zones, which are
+# many small files and which Berth does not read), and prints the path of its tar file. For tests: no registry need be
+# in reach.
 set -euo pipefail
 
-packages=(base-files ca-certificates libc6 libgcc-s1 netbase tzdata)
+packages=(base-files ca-certificates libc6 libgcc-s1 netbase)
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/berth
 # The program that will run in it was linked with this machine's C library.
 libc_version=$(dpkg-query --show --showformat='${Version}' libc6)
-tar=$cache/image-base-$libc_version.tar
+recipe=$(sha256sum "${BASH_SOURCE[0]}")
+tar=$cache/image-base-$libc_version-${recipe:0:8}.tar
 if [[ -s $tar ]]; then
   echo "$tar"
   exit

@@ -9,6 +9,7 @@ declare -A package_of=(
   [busybox]=busybox-static
   [pg_lsclusters]=postgresql
   [setpriv]=util-linux
+  [ps]=procps
   [strip]=binutils
   [systemd-analyze]=systemd
 )

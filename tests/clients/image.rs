@@ -92,7 +92,13 @@ fn starts_as_it_is() {
     ];
     let arguments = [&HARDENED, &options[..], &[IMAGE]].concat();
     let container = Container::run(&docker, "as-it-is", &arguments);
-    assert!(container.ready(1).concat().contains("the first start"));
+    let printed = container.ready(1).concat();
+    assert!(printed.contains("the first start"), "{printed}");
+    // It listens on every interface, which is no address that a client could use.
+    assert!(
+        printed.contains("docker login 127.0.0.1:5000 "),
+        "{printed}"
+    );
     until("the container gets healthy", || {
         (container.inspect("{{.State.Health.Status}}") == "healthy").then_some(())
     });
@@ -269,10 +275,11 @@ fn classic_builder() {
     docker
         .run(&[&build[..], &["berth-toolchain", &context]].concat())
         .succeeded();
+    // A base of few files too: this engine copies all of it at each step.
     let arguments = [
         "berth-classic",
         "--build-arg=BUILD_IMAGE=berth-toolchain",
-        &format!("--build-arg=BASE_IMAGE={BASE}"),
+        "--build-arg=BASE_IMAGE=berth-toolchain",
         env!("CARGO_MANIFEST_DIR"),
     ];
     docker
