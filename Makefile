@@ -48,6 +48,12 @@ audit: lint-tools ## Checks the dependencies against the advisory database (need
 run: ## Starts a registry on its default ports, with its data in ./data
 	cargo run -- serve --data-dir data --pull-listen 127.0.0.1:5001
 
+.PHONY: image
+image: ## Builds the container image "berth" from the sources, with docker
+	docker build --tag berth \
+	  --build-arg VERSION="$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD)" .
+
 .PHONY: clean
 clean: ## Removes what cargo built; ./data and the cached tools stay
 	cargo clean

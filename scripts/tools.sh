@@ -13,6 +13,9 @@ declare -A package_of=(
   [busybox]=busybox-static
   [pg_lsclusters]=postgresql
   [setpriv]=util-linux
+  [ps]=procps
+  [strip]=binutils
+  [systemd-analyze]=systemd
 )
 python=/usr/bin/python3
 

@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod credentials;
 mod expiry;
+mod health;
 mod installation;
 mod keys;
 mod login;
@@ -59,6 +60,7 @@ enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     Config(config::Config),
+    Health(health::Health),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(whoami::Whoami),
@@ -128,6 +130,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
     let result = match cli.command {
         Command::Serve(command) => command.run(&mut context),
         Command::Config(command) => command.run(&mut context),
+        Command::Health(command) => command.run(&mut context),
         Command::Login(command) => command.run(&mut context),
         Command::Logout(command) => command.run(&mut context),
         Command::Whoami(command) => command.run(&mut context),

@@ -11,9 +11,11 @@ use berth::http::Door;
 use berth::telemetry;
 use berth::tenancy::FirstStart;
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
+use super::health::from_this_machine;
 
 /// Start the registry
 #[derive(Args)]
@@ -82,13 +84,22 @@ async fn start(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let running = app::start(&config, Clock::System).await?;
     greet(&running, &mut std::io::stdout().lock())?;
+    tell_manager(NotifyState::Ready);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    tell_manager(NotifyState::Stopping);
     tracing::info!("stopping: requests under way may end");
     running.stop().await;
     Ok(())
+}
+
+/// Tells the service manager that started this process, if it asked for it by NOTIFY_SOCKET, how far the server is.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(error = %error, "the service manager could not be told how far the server is");
+    }
 }
 
 /// Says where the doors are, and after the first start what to try next.
@@ -115,6 +126,8 @@ fn first_steps(running: &Running, first: &FirstStart, out: &mut impl Write) -> s
         return writeln!(out);
     };
     let key_file = key_file.display();
+    // Clients know no "every interface", and take plain HTTP on this machine's own address alone.
+    let address = from_this_machine(address);
     writeln!(
         out,
         "There is a workspace \"main\"; its key is in {key_file}. Try:\n"

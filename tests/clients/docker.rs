@@ -155,18 +155,36 @@ impl Docker {
         self.run_with_input(arguments, None)
     }
 
+    /// Runs `docker build` with `arguments` by BuildKit, which leaves out the stages that the last one does not need.
+    ///
+    /// Only for [`Docker::new`]: the newer command line wants one more program for it.
+    pub(crate) fn build_needed_stages(&self, arguments: &[&str]) -> Outcome {
+        let prepare = |command: &mut std::process::Command| {
+            self.prepare(command);
+            command
+                .env("DOCKER_BUILDKIT", "1")
+                .args(["build", "--progress", "plain"])
+                .args(arguments);
+        };
+        process::run(&self.program, prepare, None)
+    }
+
     fn run_with_input(&self, arguments: &[&str], stdin: Option<&str>) -> Outcome {
         let prepare = |command: &mut std::process::Command| {
-            command
-                .env("DOCKER_CONFIG", self.home.path())
-                .env("DOCKER_HOST", &self.engine);
-            // The classic builder is part of the engine; BuildKit would be one more program to install.
-            command
-                .env("DOCKER_BUILDKIT", "0")
-                .env("DOCKER_CLI_EXPERIMENTAL", "enabled");
+            self.prepare(command);
             command.args(arguments);
         };
         process::run(&self.program, prepare, stdin)
+    }
+
+    fn prepare(&self, command: &mut std::process::Command) {
+        command
+            .env("DOCKER_CONFIG", self.home.path())
+            .env("DOCKER_HOST", &self.engine);
+        // The classic builder is part of the engine; BuildKit would be one more program to install.
+        command
+            .env("DOCKER_BUILDKIT", "0")
+            .env("DOCKER_CLI_EXPERIMENTAL", "enabled");
     }
 }
 

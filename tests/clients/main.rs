@@ -9,6 +9,7 @@
 )]
 
 mod client;
+mod container;
 mod containerd;
 mod containers;
 mod containers_images;
@@ -17,6 +18,7 @@ mod docker;
 mod docker_images;
 mod docker_logins;
 mod http;
+mod image;
 mod images;
 mod memory;
 mod oras;
@@ -26,6 +28,7 @@ mod refusals;
 mod refusals_live;
 mod round_trips;
 mod server;
+mod service;
 mod skopeo;
 mod skopeo_copies;
 mod team;
@@ -54,6 +57,8 @@ fn main() {
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
+        image::trials(),
+        service::trials(),
     ];
     let trials = trials
         .into_iter()

@@ -148,7 +148,7 @@ impl Drop for Server {
 }
 
 /// The binary under test: the one of this build, or the one that `BERTH_TEST_BINARY` names.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BERTH_TEST_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_berth")), PathBuf::from)
 }
@@ -182,7 +182,7 @@ fn ready_lines(daemon: &mut Daemon, folder: &Path) -> Vec<String> {
 }
 
 /// `host:port` of the first URL in the line that carries `label`.
-fn address_of(lines: &[String], label: &str) -> Option<String> {
+pub(crate) fn address_of(lines: &[String], label: &str) -> Option<String> {
     lines.iter().find_map(|line| {
         let mut words = line.split_whitespace();
         words.find(|word| word.trim_end_matches(':') == label)?;
