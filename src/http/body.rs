@@ -6,12 +6,10 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 
 use crate::registry::ChunkError;
-
-/// Bytes past a limit that are read and dropped before the answer.
-const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
 /// A body as it comes. It is an error when nothing comes for `idle_seconds`.
 pub(super) fn stream(
@@ -54,35 +52,26 @@ impl CollectError {
 }
 
 /// A whole body of at most `limit_bytes`.
+///
+/// What is larger is refused as soon as that shows: by the length that the head announces, or by the bytes that came.
+/// The rest is left unread; the listener sees to it that a client which is still writing hears the answer.
 pub(super) async fn collect(
-    mut body: Body,
+    body: Body,
     limit_bytes: usize,
     idle_seconds: u64,
 ) -> Result<Bytes, CollectError> {
-    let collected = async {
-        match Limited::new(&mut body, limit_bytes).collect().await {
-            Ok(whole) => Ok(whole.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                drain(&mut body).await;
-                Err(CollectError::TooLarge(limit_bytes))
-            }
-            Err(error) => Err(CollectError::Broken(error.to_string())),
-        }
-    };
+    let announced_bytes = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if announced_bytes > limit_bytes {
+        return Err(CollectError::TooLarge(limit_bytes));
+    }
+    let collected = Limited::new(body, limit_bytes).collect();
     // One time for all of it: what is collected is small.
     match tokio::time::timeout(Duration::from_secs(idle_seconds), collected).await {
-        Ok(result) => result,
-        Err(_) => Err(CollectError::Idle),
-    }
-}
-
-/// Reads on past a limit for a while: a client that is still writing would see its connection break, not our answer.
-async fn drain(body: &mut Body) {
-    let mut left_bytes = DRAIN_LIMIT_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        left_bytes = left_bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left_bytes == 0 {
-            return;
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(CollectError::TooLarge(limit_bytes))
         }
+        Ok(Err(error)) => Err(CollectError::Broken(error.to_string())),
+        Err(_) => Err(CollectError::Idle),
     }
 }

@@ -10,12 +10,16 @@ mod credentials;
 mod durability;
 mod hot_path;
 mod layers;
+mod listeners;
 mod live_rights;
 mod matrix;
 mod operations;
+mod proxies;
+mod raw;
 mod secrecy;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenancy;
+mod tls;
 mod tokens;
 mod uploads;
