@@ -13,7 +13,7 @@ help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: tools
-tools: ## Installs the Debian packages that the tests need (docker.io, skopeo, busybox-static, postgresql)
+tools: ## Installs the Debian packages that the tests need (docker.io, skopeo, nginx-light, busybox-static, postgresql)
 	@scripts/tools.sh
 
 .PHONY: lint-tools

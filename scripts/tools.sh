@@ -7,6 +7,7 @@ declare -A package_of=(
   [docker]=docker.io
   [skopeo]=skopeo
   [busybox]=busybox-static
+  [nginx]=nginx-light
   [pg_lsclusters]=postgresql
   [setpriv]=util-linux
 )

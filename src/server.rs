@@ -27,6 +27,8 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests on one HTTP/2 connection at one time.
 const HTTP2_STREAMS: u32 = 100;
+/// What one of them holds ready for a client that reads slowly, in bytes: two pieces.
+const HTTP2_STREAM_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Limits of all listeners.
 #[derive(Clone, Debug)]

@@ -26,7 +26,10 @@ use tower::ServiceExt as _;
 
 use super::streams::{Streams, in_pieces};
 use super::transport::{Protocol, Transport, Vitals};
-use super::{HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAMS, ServerOptions};
+use super::{
+    HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAM_BUFFER_BYTES, HTTP2_STREAMS,
+    ServerOptions,
+};
 use crate::http::{Door, DoorService, Peer};
 use crate::telemetry::Metrics;
 use crate::tls;
@@ -256,6 +259,7 @@ fn builder(options: &ServerOptions, streams: Streams, agreed: Agreed) -> auto::B
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_TIMEOUT)
         .max_concurrent_streams(HTTP2_STREAMS)
+        .max_send_buf_size(HTTP2_STREAM_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(options.header_limit_bytes).unwrap_or(u32::MAX));
     match agreed {
         Agreed::Nothing => builder,

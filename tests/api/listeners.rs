@@ -108,7 +108,7 @@ async fn a_head_that_is_too_large_is_answered_431_whatever_else_is_sent() {
     assert!(fits.head().await.starts_with("HTTP/1.1 404"));
 
     let mut large = Raw::connect(&registry, Door::Public).await;
-    let padding = "a".repeat(1 << 20);
+    let padding = "a".repeat(8 << 20);
     large
         .send_head("GET /nothing", &format!("X-Padding: {padding}\r\n"))
         .await;
@@ -337,6 +337,20 @@ async fn a_body_that_was_read_keeps_the_connection_open() {
         assert!(!head.contains("connection: close"), "{head}");
         let body = client.read(4096).await.unwrap();
         assert!(body.ends_with(b"}"));
+    }
+    let upload = format!(
+        "POST /v2/{REPOSITORY}/blobs/uploads/?digest={}",
+        Content::new("hello").digest
+    );
+    for (length, body) in [
+        ("Content-Length: 5\r\n", "hello"),
+        ("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        client.send_head(&upload, &format!("{key}{length}")).await;
+        client.send(body).await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+        assert!(!head.contains("connection: close"), "{head}");
     }
 }
 

@@ -124,6 +124,14 @@ async fn issued_names_are_those_the_proxy_is_reached_by() {
     assert_eq!(issued["data"]["pushRegistry"], "r.example.com/t-main");
 }
 
+/// The file is what `tests/clients/nginx.rs` runs.
+#[test]
+fn the_documentation_shows_the_configuration_that_is_tested() {
+    let tested = include_str!("../../config/nginx.conf");
+    let documented = include_str!("../../docs/operations.md");
+    assert!(documented.contains(tested));
+}
+
 /// The addresses of the log, after one request with each `X-Forwarded-For`.
 async fn logged(proxies: &str, values: &[&str]) -> Vec<String> {
     let environment = [

@@ -14,6 +14,7 @@ mod docker_logins;
 mod http;
 mod images;
 mod memory;
+mod nginx;
 mod process;
 mod refusals;
 mod refusals_live;
@@ -41,6 +42,7 @@ fn main() {
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
+        nginx::trials(),
     ];
     let trials = trials
         .into_iter()
