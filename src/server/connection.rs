@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 
-use super::streams::{Streams, in_pieces};
+use super::streams::{Received, Streams, in_pieces};
 use super::transport::{Protocol, Transport, Vitals};
 use super::{
     HTTP2_PING_INTERVAL, HTTP2_PING_TIMEOUT, HTTP2_STREAM_BUFFER_BYTES, HTTP2_STREAMS,
@@ -303,6 +303,7 @@ fn admit(request: hyper::Request<Incoming>, peer: Peer, vitals: &Arc<Vitals>) ->
                 vitals: Arc::clone(vitals),
             })
         }),
+        Protocol::Http2 if has_body => request.map(|body| Body::new(Received::new(body))),
         Protocol::Http1 | Protocol::Http2 => request.map(Body::new),
     };
     request.extensions_mut().insert(peer);
@@ -312,7 +313,7 @@ fn admit(request: hyper::Request<Incoming>, peer: Peer, vitals: &Arc<Vitals>) ->
 /// An answer as the connection takes it.
 ///
 /// Where it comes before the whole body of an HTTP/1 request was read, hyper closes the connection behind it; the
-/// client is told, so that it sends nothing more on it. In HTTP/2 the stream alone is reset.
+/// client is told, so that it sends nothing more on it. In HTTP/2 this concerns the stream alone.
 fn finish(mut response: Response, vitals: &Vitals) -> Response {
     if vitals.is_body_unread() {
         let headers = response.headers_mut();

@@ -13,9 +13,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, timeout};
 
+use super::transport::{LINGER_BYTES, LINGER_LIMIT, LINGER_SILENCE};
 use crate::telemetry::Metrics;
 
 /// What a stream gives to the connection at one time: how finely the progress of a slow client shows, and what the
@@ -175,6 +178,61 @@ pub(super) fn in_pieces(response: Response) -> Response {
             })
         }),
         Ok(_) | Err(_) => response,
+    }
+}
+
+/// The body of a stream's request. Where the answer comes before all of it was read, the rest is read and dropped
+/// within the limits of lingering: the reset that the protocol foresees here (RFC 9113 section 8.1) makes some clients
+/// drop the answer that came before it.
+pub(super) struct Received(Option<Incoming>);
+
+impl Received {
+    pub(super) fn new(body: Incoming) -> Self {
+        Self(Some(body))
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        let rest = self.0.take().filter(|body| !body.is_end_stream());
+        if let (Some(rest), Ok(runtime)) = (rest, Handle::try_current()) {
+            runtime.spawn(timeout(LINGER_LIMIT, read_and_drop(rest)));
+        }
+    }
+}
+
+async fn read_and_drop(mut body: Incoming) {
+    let mut left_bytes = LINGER_BYTES;
+    while let Ok(Some(Ok(frame))) = timeout(LINGER_SILENCE, body.frame()).await {
+        left_bytes = left_bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left_bytes == 0 {
+            return;
+        }
+    }
+}
+
+impl hyper::body::Body for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }
 

@@ -17,12 +17,12 @@ use tokio::time::{Instant, Sleep, sleep};
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES: u32 = 128 * 1024;
 
-/// After the last answer, a client that was still sending is listened to for so long, and for so many bytes, before
-/// the socket is closed: closing at once would reset the connection, and the answer would be lost with it.
-const LINGER_LIMIT: Duration = Duration::from_secs(30);
-const LINGER_BYTES: usize = 64 * 1024 * 1024;
+/// After an early answer, a client that was still sending is listened to for so long, and for so many bytes, before the
+/// socket or its stream is closed: closing at once would be a reset, and the answer would be lost with it.
+pub(super) const LINGER_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// How long such a client may be silent.
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
+pub(super) const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// Read at one time while lingering.
 const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 

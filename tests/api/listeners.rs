@@ -1,9 +1,12 @@
 //! The limits of the doors: on silence, on heads, on connections, and on clients that read nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use berth::config::Config;
 use berth::http::Door;
+use futures_util::stream;
 use reqwest::{Client, Method, Version};
 
 use crate::raw::{Raw, authorization, cut, open, until};
@@ -355,7 +358,7 @@ async fn a_body_that_was_read_keeps_the_connection_open() {
 }
 
 #[tokio::test]
-async fn over_http2_a_body_that_is_refused_resets_its_stream_alone() {
+async fn over_http2_a_refused_body_is_read_to_its_end_and_the_connection_lives_on() {
     let registry = TestRegistry::start().await;
     let docker = Distribution::new(
         &http2(),
@@ -364,11 +367,19 @@ async fn over_http2_a_body_that_is_refused_resets_its_stream_alone() {
     );
     docker.get("/v2/").await.expect(200);
     for _ in 0..3 {
+        let taken = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&taken);
+        let pieces = (0..8).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, std::io::Error>(vec![b'a'; 1 << 20])
+        });
         let put = docker
             .request(Method::PUT, &format!("/v2/{REPOSITORY}/manifests/v1"))
-            .body(vec![b'a'; 8 << 20]);
+            .header("content-length", 8 << 20)
+            .body(reqwest::Body::wrap_stream(stream::iter(pieces)));
         let reply = Reply::of(put).await.expect(413);
         assert_eq!(reply.header("connection"), "");
+        until(8, async || taken.load(Ordering::Relaxed)).await;
     }
     docker.get("/v2/").await.expect(200);
     assert_eq!(open(&registry).await, 1);

@@ -34,6 +34,9 @@ const CHUNKED_MIB: usize = 200;
 /// One PUT with a length.
 const WHOLE_MIB: usize = 64;
 
+/// A test that any way of buffering must pass.
+type ProxyTest = fn(&Proxied);
+
 /// The facts of this file.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![fact(
@@ -41,7 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         docker_pushes_and_pulls_through_it,
     )];
     for buffering in ["off", "on"] {
-        let facts: [(&str, fn(&Proxied)); 5] = [
+        let facts: [(&str, ProxyTest); 5] = [
             ("names_and_scheme_are_the_proxys", names_are_the_proxys),
             ("large_bodies_go_through", large_bodies_go_through),
             ("a_refusal_is_heard", a_refusal_is_heard),
