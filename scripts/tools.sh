@@ -11,6 +11,7 @@ declare -A package_of=(
   [containerd]=containerd
   [ctr]=containerd
   [busybox]=busybox-static
+  [nginx]=nginx-light
   [pg_lsclusters]=postgresql
   [setpriv]=util-linux
   [ps]=procps

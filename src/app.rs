@@ -16,13 +16,14 @@ use tokio::sync::{Semaphore, watch};
 use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
-use crate::config::Config;
+use crate::config::{Config, DoorName};
 use crate::http::{Budget, Door, Http, HttpOptions, PublicUrl, service};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
-use crate::server::{BoundDoor, ServerOptions, serve};
+use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve};
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
+use crate::tls::Certificates;
 
 pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
@@ -41,6 +42,8 @@ pub struct Running {
     pub first_start: Option<FirstStart>,
     /// The shared state, for tests that look inside.
     pub http: Arc<Http>,
+    certificates: Option<Arc<Certificates>>,
+    tls_doors: Vec<Door>,
     stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     _owner: File,
@@ -54,6 +57,24 @@ impl Running {
             .iter()
             .find(|(open, _)| *open == door)
             .map(|(_, address)| *address)
+    }
+
+    /// The URL of a door as it listens, if it is open.
+    #[must_use]
+    pub fn url(&self, door: Door) -> Option<String> {
+        let scheme = if self.tls_doors.contains(&door) {
+            "https"
+        } else {
+            "http"
+        };
+        Some(format!("{scheme}://{}", self.address(door)?))
+    }
+
+    /// Looks at the files of the certificate now, if there is one.
+    pub async fn reload_certificate(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.reload().await;
+        }
     }
 
     /// Takes no more connections, lets requests under way end, and closes the database.
@@ -70,9 +91,11 @@ impl Running {
 
 /// Starts everything a configuration asks for. When this returns, every door answers.
 pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
+    let metrics = Metrics::new()?;
+    // First, since nothing has to be undone when the files are wrong.
+    let certificates = Certificates::open(&config.tls, clock.clone(), metrics.clone())?;
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metrics = Metrics::new()?;
     let metadata = Metadata::open(&metadata_options(config, &metrics))
         .await
         .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
@@ -114,6 +137,11 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         clock,
         options: http_options(config),
     });
+    let tls_doors = if certificates.is_some() {
+        config.tls.doors.iter().copied().map(door_named).collect()
+    } else {
+        Vec::new()
+    };
     let mut doors = Vec::new();
     let mut addresses = Vec::new();
     for (door, address) in wanted_doors(config) {
@@ -121,24 +149,39 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
             .await
             .with_context(|| format!("the {} door cannot listen on {address}", door.as_str()))?;
         addresses.push((door, listener.local_addr()?));
-        doors.push((BoundDoor { door, listener }, service(&http, door)));
+        let tls = certificates
+            .as_ref()
+            .filter(|_| tls_doors.contains(&door))
+            .map(|certificates| certificates.acceptor());
+        let bound = BoundDoor {
+            door,
+            listener,
+            tls,
+        };
+        doors.push((bound, service(&http, door)));
     }
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(serve(
         doors,
-        server_options(config),
+        server_options(config, addresses.len()),
         metrics,
         stopping.clone(),
     ));
     let collecting = tokio::spawn(collector.run(stopping.clone()));
     let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
-    let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping));
+    let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping.clone()));
+    let mut tasks = vec![serving, collecting, remembering, keeping_keys];
+    if let Some(certificates) = &certificates {
+        tasks.push(tokio::spawn(Arc::clone(certificates).watch(stopping)));
+    }
     Ok(Running {
         addresses,
         first_start,
         http,
+        certificates,
+        tls_doors,
         stop,
-        tasks: vec![serving, collecting, remembering, keeping_keys],
+        tasks,
         _owner: owner,
     })
 }
@@ -225,6 +268,15 @@ fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
     doors
 }
 
+fn door_named(name: DoorName) -> Door {
+    match name {
+        DoorName::Public => Door::Public,
+        DoorName::Pull => Door::Pull,
+        DoorName::Api => Door::Api,
+        DoorName::Ops => Door::Ops,
+    }
+}
+
 fn metadata_options(config: &Config, metrics: &Metrics) -> MetadataOptions {
     MetadataOptions {
         location: config.database_location(),
@@ -275,12 +327,18 @@ fn http_options(config: &Config) -> HttpOptions {
     }
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn server_options(config: &Config, doors: usize) -> ServerOptions {
     let server = &config.server;
     ServerOptions {
-        max_connections: server.max_connections,
+        max_connections: connections_that_fit(
+            server.max_connections,
+            doors,
+            config.database.max_connections,
+        ),
+        handshake: Duration::from_secs(config.tls.handshake_timeout_seconds),
         header_read_timeout: Duration::from_secs(server.header_read_timeout_seconds),
         header_limit_bytes: server.header_limit_bytes,
+        response_idle: Duration::from_secs(server.response_idle_timeout_seconds),
         drain: Duration::from_secs(server.drain_seconds),
     }
 }

@@ -148,6 +148,8 @@ pub struct Metrics {
     received_bytes: IntCounterVec,
     sent_bytes: IntCounterVec,
     connections: IntGaugeVec,
+    connections_cut: IntCounterVec,
+    certificate_expires: IntGaugeVec,
     open_uploads: IntGauge,
     auth_failures: IntCounterVec,
     limits_reached: IntCounterVec,
@@ -315,6 +317,17 @@ impl Metrics {
                 "Connections open now.",
                 &["door"],
             )?,
+            connections_cut: registrar.counters(
+                "berth_connections_closed_total",
+                "Connections, and streams of HTTP/2, that a limit of the listeners ended.",
+                &["door", "reason"],
+            )?,
+            // Without a label, but a family: it has no value where there is no certificate, rather than 1970.
+            certificate_expires: registrar.gauges(
+                "berth_tls_certificate_expires_seconds",
+                "When the served certificate expires, as Unix time.",
+                &[],
+            )?,
             open_uploads: registrar.gauge("berth_open_uploads", "Upload sessions open now.")?,
             auth_failures: registrar.counters(
                 "berth_auth_failures_total",
@@ -426,6 +439,20 @@ impl Metrics {
         self.connections.with_label_values(&[door]).dec();
     }
 
+    /// Counts a connection, or a stream of one, that was ended before its time.
+    pub fn connection_cut(&self, door: &'static str, reason: &'static str) {
+        self.connections_cut
+            .with_label_values(&[door, reason])
+            .inc();
+    }
+
+    /// Sets when the certificate that is served expires, in seconds of Unix time.
+    pub fn set_certificate_expiry(&self, unix_seconds: i64) {
+        self.certificate_expires
+            .with_label_values::<&str>(&[])
+            .set(unix_seconds);
+    }
+
     /// Sets how many upload sessions are open.
     pub fn set_open_uploads(&self, uploads: i64) {
         self.open_uploads.set(uploads);
@@ -518,6 +545,8 @@ mod tests {
         metrics.connection_opened("ops");
         metrics.connection_opened("ops");
         metrics.connection_closed("ops");
+        metrics.connection_cut("public", "stalled");
+        metrics.set_certificate_expiry(1_798_761_600);
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
         metrics.limit_reached("limits.json_body_bytes");

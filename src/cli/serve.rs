@@ -82,12 +82,19 @@ async fn start(config: Config) -> anyhow::Result<()> {
     // Listened for before anything is started, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let running = app::start(&config, Clock::System).await?;
     greet(&running, &mut std::io::stdout().lock())?;
     tell_manager(NotifyState::Ready);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: the files of the certificate are looked at");
+                running.reload_certificate().await;
+            }
+        }
     }
     tell_manager(NotifyState::Stopping);
     tracing::info!("stopping: requests under way may end");
@@ -105,8 +112,9 @@ fn tell_manager(state: NotifyState<'_>) {
 /// Says where the doors are, and after the first start what to try next.
 fn greet(running: &Running, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "berth {}", env!("CARGO_PKG_VERSION"))?;
-    for (door, address) in &running.addresses {
-        writeln!(out, "{:<8}http://{address}", door.as_str())?;
+    for (door, _) in &running.addresses {
+        let url = running.url(*door).unwrap_or_default();
+        writeln!(out, "{:<8}{url}", door.as_str())?;
     }
     if let Some(first) = &running.first_start {
         first_steps(running, first, out)?;

@@ -24,6 +24,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut findings = Findings(Vec::new());
         self.check_server(&mut findings);
+        self.check_tls(&mut findings);
         self.check_database(&mut findings);
         self.check_limits(&mut findings);
         self.check_auth(&mut findings);
@@ -83,9 +84,43 @@ impl Config {
             1..=3600,
         );
         findings.range(
+            "server.response_idle_timeout_seconds",
+            server.response_idle_timeout_seconds,
+            1..=3600,
+        );
+        findings.range(
             "server.max_connections",
             server.max_connections,
             1..=1_000_000,
+        );
+    }
+
+    fn check_tls(&self, findings: &mut Findings) {
+        let tls = &self.tls;
+        match (&tls.certificate_file, &tls.key_file) {
+            (Some(_), None) => findings.add(
+                "tls.key_file",
+                "is not set, but tls.certificate_file is; TLS needs both",
+            ),
+            (None, Some(_)) => findings.add(
+                "tls.certificate_file",
+                "is not set, but tls.key_file is; TLS needs both",
+            ),
+            (Some(_), Some(_)) if tls.doors.is_empty() => findings.add(
+                "tls.doors",
+                "is empty, so that the certificate would serve nothing; name a door, or unset both files",
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        findings.range(
+            "tls.watch_interval_seconds",
+            tls.watch_interval_seconds,
+            1..=3600,
+        );
+        findings.range(
+            "tls.handshake_timeout_seconds",
+            tls.handshake_timeout_seconds,
+            1..=60,
         );
     }
 

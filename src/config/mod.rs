@@ -25,6 +25,8 @@ pub use values::{AddressRange, BaseUrl, DatabaseUrl, InvalidValue, Scheme, Secre
 pub struct Config {
     /// Listeners, addresses and connection limits.
     pub server: Server,
+    /// TLS at the doors.
+    pub tls: Tls,
     /// Where metadata lives.
     pub database: Database,
     /// Where bytes live.
@@ -61,7 +63,7 @@ pub struct Server {
     pub public_url: Option<BaseUrl>,
     /// How nodes reach the pull door; the public URL when absent.
     pub pull_url: Option<BaseUrl>,
-    /// Proxies whose `X-Forwarded-*` headers count.
+    /// Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` count.
     pub trusted_proxies: Vec<AddressRange>,
     /// How long requests may finish after a stop signal, in seconds.
     pub drain_seconds: u64,
@@ -71,6 +73,8 @@ pub struct Server {
     pub header_read_timeout_seconds: u64,
     /// How long the body of a request may be silent, in seconds.
     pub body_idle_timeout_seconds: u64,
+    /// How long a client may leave an answer unread, in seconds.
+    pub response_idle_timeout_seconds: u64,
     /// Connections each door holds open at once.
     pub max_connections: usize,
 }
@@ -90,9 +94,52 @@ impl Default for Server {
             header_limit_bytes: 64 * 1024,
             header_read_timeout_seconds: 75,
             body_idle_timeout_seconds: 60,
+            response_idle_timeout_seconds: 60,
             max_connections: 10_000,
         }
     }
+}
+
+/// TLS at the doors. Off when no certificate is named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and what chains it to an authority, in PEM, the server's own first.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key_file: Option<PathBuf>,
+    /// The doors that speak TLS.
+    pub doors: Vec<DoorName>,
+    /// How often the files are looked at, in seconds.
+    pub watch_interval_seconds: u64,
+    /// How long a client may take to agree on a connection, in seconds.
+    pub handshake_timeout_seconds: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate_file: None,
+            key_file: None,
+            doors: vec![DoorName::Public, DoorName::Pull, DoorName::Api],
+            watch_interval_seconds: 5,
+            handshake_timeout_seconds: 10,
+        }
+    }
+}
+
+/// A door, as the configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorName {
+    /// What clients push to and pull from.
+    Public,
+    /// What the nodes of a cluster pull from.
+    Pull,
+    /// The management API alone.
+    Api,
+    /// Metrics and health.
+    Ops,
 }
 
 /// Where metadata lives.

@@ -7,16 +7,13 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http_body_util::BodyExt;
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Http;
 
 use crate::registry::ChunkError;
-
-/// Bytes past a limit that are read and dropped before the answer.
-const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
 /// A body as it comes. It is an error when nothing comes for `idle_seconds`.
 pub(super) fn stream(
@@ -144,7 +141,8 @@ async fn collect(
     if body.size_hint().lower() > limit.bytes as u64 {
         return Err(CollectError::TooLarge(limit));
     }
-    // One time for all of it: what is collected is small.
+    // One time for all of it: what is collected is small. What is larger is refused as soon as that shows; the listener
+    // sees to it that a client which is still writing hears the answer.
     let idle = Duration::from_secs(idle_seconds);
     tokio::time::timeout(idle, read(&mut body, limit, budget))
         .await
@@ -164,8 +162,6 @@ async fn read(
             continue;
         };
         if bytes.len() + data.len() > limit.bytes {
-            drop((bytes, held));
-            drain(body).await;
             return Err(CollectError::TooLarge(limit));
         }
         let more = budget.take(data.len()).ok_or(CollectError::Busy)?;
@@ -179,15 +175,4 @@ async fn read(
         bytes: bytes.freeze(),
         held,
     })
-}
-
-/// Reads on past a limit for a while: a client that is still writing would see its connection break, not our answer.
-async fn drain(body: &mut Body) {
-    let mut left_bytes = DRAIN_LIMIT_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        left_bytes = left_bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left_bytes == 0 {
-            return;
-        }
-    }
 }

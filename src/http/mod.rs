@@ -43,7 +43,7 @@ pub struct HttpOptions {
     pub public_url: Option<PublicUrl>,
     /// How nodes reach the pull door.
     pub pull_url: Option<PublicUrl>,
-    /// Proxies whose word on host and scheme counts.
+    /// Proxies whose word on the client's address, host and scheme counts.
     pub trusted_proxies: Vec<AddressRange>,
     /// Whether the management API has a door of its own.
     pub api_has_own_door: bool,

@@ -1,7 +1,10 @@
 //! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
 
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -10,8 +13,8 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
 use tracing::Instrument as _;
 
 use super::Shared;
@@ -58,8 +61,9 @@ pub(super) async fn track(
             .get(&REQUEST_ID)
             .map(HeaderValue::as_bytes),
     );
-    let peer = request.extensions().get::<Peer>().copied();
+    let peer = request.extensions().get::<Peer>();
     let door = peer.map_or(Door::Public, |peer| peer.door);
+    let address = http.client_address(request.extensions(), request.headers());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
     let method = request.method().clone();
@@ -105,7 +109,7 @@ pub(super) async fn track(
         route,
         method: &method,
         status,
-        peer,
+        address,
         received_bytes,
         sent_bytes,
         notes: &notes,
@@ -122,12 +126,43 @@ fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
     }
     let received_bytes = Arc::clone(received_bytes);
     request.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
-            received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            frame
-        }))
+        Body::new(Counted {
+            body,
+            received_bytes,
+        })
     })
+}
+
+/// A body that adds up what is read of it.
+struct Counted {
+    body: Body,
+    received_bytes: Arc<AtomicU64>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &frame {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            self.received_bytes
+                .fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// How many bytes the body of an answer will have.
@@ -146,7 +181,7 @@ struct Line<'a> {
     route: &'a str,
     method: &'a Method,
     status: StatusCode,
-    peer: Option<Peer>,
+    address: IpAddr,
     received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
@@ -176,7 +211,7 @@ impl Line<'_> {
     fn event(&self, duration: std::time::Duration, loud: bool) {
         let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = notes.repository.as_ref().map(RepositoryName::as_str);
-        let address = self.peer.map(|peer| peer.address.ip().to_string());
+        let address = self.address.to_string();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {

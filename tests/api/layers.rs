@@ -10,11 +10,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 8] = [
-    ("axum", &["src/http/", "src/server.rs"]),
+const LIBRARIES: [(&str, &[&str]); 13] = [
+    ("axum", &["src/http/", "src/server/"]),
     ("tower_http", &["src/http/"]),
-    ("tower", &["src/http/", "src/server.rs"]),
-    ("hyper", &["src/http/", "src/server.rs"]),
+    ("tower", &["src/http/", "src/server/"]),
+    ("hyper", &["src/http/", "src/server/"]),
+    ("rustls", &["src/tls.rs", "src/tls/"]),
+    (
+        "tokio_rustls",
+        &["src/tls.rs", "src/server.rs", "src/server/"],
+    ),
+    ("x509_cert", &["src/tls.rs"]),
+    ("rustix", &["src/server/"]),
+    ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),
     ("object_store", &["storage/src/"]),
@@ -22,7 +30,7 @@ const LIBRARIES: [(&str, &[&str]); 8] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 13] = [
     ("clock", &[]),
     ("config", &[]),
     ("oci", &[]),
@@ -52,7 +60,8 @@ const MODULES: [(&str, &[&str]); 12] = [
             "telemetry",
         ],
     ),
-    ("server", &["http", "telemetry"]),
+    ("tls", &["clock", "config", "telemetry"]),
+    ("server", &["http", "telemetry", "tls"]),
     (
         "app",
         &[
@@ -66,6 +75,7 @@ const MODULES: [(&str, &[&str]); 12] = [
             "http",
             "server",
             "telemetry",
+            "tls",
         ],
     ),
 ];

@@ -130,6 +130,25 @@ mod failures {
         registry.clock.advance(60_000);
         token(&fresh, "").await.expect(200);
     }
+
+    #[tokio::test]
+    async fn another_address_is_not_held_to_it() {
+        let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+            config.limits.auth_failures_per_minute = 1;
+            config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        })
+        .await;
+        let caller = registry.distribution(Door::Public, guess());
+        let from = async |address: &str| {
+            let request = caller.request(Method::GET, "/token");
+            Reply::of(request.header("x-forwarded-for", address)).await
+        };
+        from("192.0.2.1").await.expect(401);
+        from("192.0.2.1").await.expect(429);
+        from("192.0.2.2").await.expect(401);
+        from("2001:db8::1").await.expect(401);
+        from("2001:db8::2").await.expect(429);
+    }
 }
 
 mod issuing {

@@ -21,6 +21,7 @@ mod http;
 mod image;
 mod images;
 mod memory;
+mod nginx;
 mod oras;
 mod oras_artifacts;
 mod process;
@@ -59,6 +60,7 @@ fn main() {
         memory::trials(),
         image::trials(),
         service::trials(),
+        nginx::trials(),
     ];
     let trials = trials
         .into_iter()

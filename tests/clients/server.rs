@@ -40,8 +40,17 @@ impl Server {
         Self::start_in(&std::env::temp_dir())
     }
 
+    /// Starts one with these variables, in a temporary folder.
+    pub(crate) fn start_with_variables(variables: &[(&str, &str)]) -> Self {
+        Self::start_with(&std::env::temp_dir(), variables)
+    }
+
     /// Starts one with its defaults, in a new folder below `parent`.
     pub(crate) fn start_in(parent: &Path) -> Self {
+        Self::start_with(parent, &[])
+    }
+
+    fn start_with(parent: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("berth-")
             .tempdir_in(parent)
@@ -59,6 +68,7 @@ impl Server {
             for door in ["--listen", "--pull-listen", "--ops-listen"] {
                 command.args([door, "127.0.0.1:0"]);
             }
+            command.envs(variables.iter().copied());
             command.stdout(Stdio::piped()).stderr(log);
         });
         let lines = ready_lines(&mut daemon, folder.path());

@@ -148,10 +148,7 @@ impl TestRegistry {
     }
 
     pub(crate) fn url(&self, door: Door) -> String {
-        format!(
-            "http://{}",
-            self.running.address(door).expect("the door is open")
-        )
+        self.running.url(door).expect("the door is open")
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {
