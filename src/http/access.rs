@@ -103,7 +103,7 @@ async fn caller(
     scope: impl FnOnce() -> String,
 ) -> Result<Caller, DistributionError> {
     let header = authorization(parts, http)?;
-    let from = http.client_address(&parts.extensions, &parts.headers);
+    let from = http.client_address(parts);
     let caller = http.auth.authenticate_registry(header, from).await;
     let caller = caller.map_err(|refusal| refused(refusal.with_scope(scope), parts, http))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {

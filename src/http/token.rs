@@ -39,7 +39,7 @@ pub(super) async fn get_token(
     let query = Pairs::of_query(&parts)?;
     let request = TokenRequest {
         credentials: header_credentials(&http, &parts)?,
-        from: http.client_address(&parts.extensions, &parts.headers),
+        from: http.client_address(&parts),
         scopes: query.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
@@ -61,7 +61,7 @@ pub(super) async fn post_token(
     let form = form(&http, &parts, body).await?;
     let request = TokenRequest {
         credentials: form_credentials(&form)?,
-        from: http.client_address(&parts.extensions, &parts.headers),
+        from: http.client_address(&parts),
         scopes: form.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;

@@ -51,7 +51,7 @@ impl FromRequestParts<Shared> for Key {
         );
         let authenticated = match header {
             Ok(header) => {
-                let from = http.client_address(&parts.extensions, &parts.headers);
+                let from = http.client_address(parts);
                 http.auth.authenticate_api(header, from).await
             }
             Err(error) => Err(error),
