@@ -1,6 +1,6 @@
 //! The listeners a request may come through, and how the outside reaches them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::http::HeaderMap;
 use axum::http::header::HOST;
@@ -134,8 +134,10 @@ impl Http {
 
     /// The address of whoever sent the request: the other end of the connection, or, behind configured proxies, whom
     /// they saw.
-    pub(super) fn client_address(&self, peer: &Peer, headers: &HeaderMap) -> IpAddr {
-        client_address(&self.options.trusted_proxies, peer.address.ip(), headers)
+    pub(super) fn client_address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts.extensions.get::<Peer>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+        client_address(&self.options.trusted_proxies, peer, &parts.headers)
     }
 
     /// What the nearest proxy says about its client, if it is one that may: of several values the last one, since what

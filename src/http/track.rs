@@ -48,30 +48,22 @@ impl Notes {
 }
 
 /// Gives a request its id, answers it, and says once what became of it.
-pub(super) async fn track(
-    State(http): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn track(State(http): State<Shared>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = RequestId::accept(
-        request
-            .headers()
-            .get(&REQUEST_ID)
-            .map(HeaderValue::as_bytes),
-    );
-    let peer = request.extensions().get::<Peer>();
+    let (mut parts, body) = request.into_parts();
+    let id = RequestId::accept(parts.headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
+    let peer = parts.extensions.get::<Peer>();
     let door = peer.map_or(Door::Public, |peer| peer.door);
-    let address = peer.map(|peer| http.client_address(peer, request.headers()));
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let address = http.client_address(&parts);
+    let route = parts.extensions.get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
-    let method = request.method().clone();
+    let method = parts.method.clone();
     let notes = Notes::default();
-    request.extensions_mut().insert(notes.clone());
-    request.extensions_mut().insert(id.clone());
+    parts.extensions.insert(notes.clone());
+    parts.extensions.insert(id.clone());
     let span = tracing::error_span!("request", request_id = id.as_str());
     let received_bytes = Arc::new(AtomicU64::new(0));
-    let request = counted(request, &received_bytes);
+    let request = Request::from_parts(parts, counted(body, &received_bytes));
     let mut response = next.run(request).instrument(span).await;
     if route.starts_with("/v2/") {
         response
@@ -114,16 +106,13 @@ pub(super) async fn track(
 }
 
 /// Counts the bytes of the body as they are read.
-fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
-    if request.body().is_end_stream() {
-        return request;
+fn counted(body: Body, received_bytes: &Arc<AtomicU64>) -> Body {
+    if body.is_end_stream() {
+        return body;
     }
-    let received_bytes = Arc::clone(received_bytes);
-    request.map(|body| {
-        Body::new(Counted {
-            body,
-            received_bytes,
-        })
+    Body::new(Counted {
+        body,
+        received_bytes: Arc::clone(received_bytes),
     })
 }
 
@@ -175,7 +164,7 @@ struct Line<'a> {
     route: &'a str,
     method: &'a Method,
     status: StatusCode,
-    address: Option<IpAddr>,
+    address: IpAddr,
     received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
@@ -204,7 +193,7 @@ impl Line<'_> {
     fn event(&self, duration: std::time::Duration, loud: bool) {
         let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = notes.repository.as_ref().map(RepositoryName::as_str);
-        let address = self.address.map(|address| address.to_string());
+        let address = self.address.to_string();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
