@@ -116,6 +116,14 @@ pub struct Tls {
     pub handshake_timeout_seconds: u64,
 }
 
+impl Tls {
+    /// Whether a door speaks TLS.
+    #[must_use]
+    pub fn is_on(&self, door: DoorName) -> bool {
+        self.certificate_file.is_some() && self.doors.contains(&door)
+    }
+}
+
 impl Default for Tls {
     fn default() -> Self {
         Self {

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
 
 use super::{Http, HttpOptions};
 use crate::config::{AddressRange, BaseUrl, Scheme};
@@ -134,11 +134,10 @@ impl Http {
 
     /// The address of whoever sent the request: the other end of the connection, or, behind configured proxies, whom
     /// they saw.
-    pub(super) fn client_address(&self, extensions: &Extensions, headers: &HeaderMap) -> IpAddr {
-        // Every listener says where its requests come from.
-        let peer = extensions.get::<Peer>();
+    pub(super) fn client_address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts.extensions.get::<Peer>();
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
-        client_address(&self.options.trusted_proxies, peer, headers)
+        client_address(&self.options.trusted_proxies, peer, &parts.headers)
     }
 
     /// What the nearest proxy says about its client, if it is one that may: of several values the last one, since what

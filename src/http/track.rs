@@ -49,30 +49,22 @@ impl Notes {
 }
 
 /// Gives a request its id, answers it, and says once what became of it.
-pub(super) async fn track(
-    State(http): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn track(State(http): State<Shared>, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let id = RequestId::accept(
-        request
-            .headers()
-            .get(&REQUEST_ID)
-            .map(HeaderValue::as_bytes),
-    );
-    let peer = request.extensions().get::<Peer>();
+    let (mut parts, body) = request.into_parts();
+    let id = RequestId::accept(parts.headers.get(&REQUEST_ID).map(HeaderValue::as_bytes));
+    let peer = parts.extensions.get::<Peer>();
     let door = peer.map_or(Door::Public, |peer| peer.door);
-    let address = http.client_address(request.extensions(), request.headers());
-    let route = request.extensions().get::<MatchedPath>().cloned();
+    let address = http.client_address(&parts);
+    let route = parts.extensions.get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or(UNMATCHED_ROUTE, MatchedPath::as_str);
-    let method = request.method().clone();
+    let method = parts.method.clone();
     let notes = Notes::default();
-    request.extensions_mut().insert(notes.clone());
-    request.extensions_mut().insert(id.clone());
+    parts.extensions.insert(notes.clone());
+    parts.extensions.insert(id.clone());
     let span = tracing::error_span!("request", request_id = id.as_str());
     let received_bytes = Arc::new(AtomicU64::new(0));
-    let request = counted(request, &received_bytes);
+    let request = Request::from_parts(parts, counted(body, &received_bytes));
     let mut response = next.run(request).instrument(span).await;
     if route.starts_with("/v2/") {
         response
@@ -120,16 +112,13 @@ pub(super) async fn track(
 }
 
 /// Counts the bytes of the body as they are read.
-fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
-    if request.body().is_end_stream() {
-        return request;
+fn counted(body: Body, received_bytes: &Arc<AtomicU64>) -> Body {
+    if body.is_end_stream() {
+        return body;
     }
-    let received_bytes = Arc::clone(received_bytes);
-    request.map(|body| {
-        Body::new(Counted {
-            body,
-            received_bytes,
-        })
+    Body::new(Counted {
+        body,
+        received_bytes: Arc::clone(received_bytes),
     })
 }
 

@@ -131,7 +131,8 @@ async fn an_image_goes_in_and_out_over_tls_with_http2() {
 #[tokio::test]
 async fn the_doors_that_are_named_speak_tls_and_the_others_do_not() {
     let pair = Pair::new();
-    let registry = start(&Files::of(&pair), |config| {
+    let files = Files::of(&pair);
+    let registry = start(&files, |config| {
         config.tls.doors = vec![DoorName::Ops];
     })
     .await;
@@ -141,6 +142,21 @@ async fn the_doors_that_are_named_speak_tls_and_the_others_do_not() {
     let ops = registry.url(Door::Ops);
     let healthy = pair.client().get(format!("{ops}/healthz")).send();
     assert_eq!(healthy.await.unwrap().status(), 200);
+    // The command that containers ask.
+    let listens = registry.running.address(Door::Ops).unwrap().to_string();
+    let asked = |variables: Vec<(String, String)>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth"));
+        command
+            .args(["health", "--ops-listen", &listens])
+            .env_clear()
+            .envs(variables);
+        tokio::task::spawn_blocking(move || command.output().unwrap().status.success())
+    };
+    let mut variables = environment(&files).to_vec();
+    assert!(!asked(Vec::new()).await.unwrap());
+    assert!(!asked(variables.clone()).await.unwrap());
+    variables.push((String::from("BERTH_TLS__DOORS"), String::from("ops")));
+    assert!(asked(variables).await.unwrap());
 }
 
 #[tokio::test]
