@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use berth::clock::{Clock, Millis};
 use clap::CommandFactory;
@@ -83,7 +84,10 @@ impl Stub {
     }
 
     fn request(&self) -> Request {
-        self.requests.try_recv().expect("one more request")
+        // The answer may be read before the request is handed over.
+        self.requests
+            .recv_timeout(Duration::from_secs(10))
+            .expect("one more request")
     }
 }
 
