@@ -53,6 +53,8 @@ pub struct HttpOptions {
     pub json_limit_bytes: usize,
     /// How long a body may be silent, in seconds.
     pub body_idle_seconds: u64,
+    /// Tags or repositories on one page at most.
+    pub page_limit: u32,
 }
 
 /// What every handler may use.
