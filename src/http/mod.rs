@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod blobs;
 mod body;
+mod counted;
 mod door;
 mod error;
 pub mod fold;

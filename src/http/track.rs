@@ -10,11 +10,11 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tracing::Instrument as _;
 
 use super::Shared;
+use super::counted::Counted;
 use super::door::{Door, Peer};
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
@@ -120,14 +120,7 @@ fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
     if request.body().is_end_stream() {
         return request;
     }
-    let received_bytes = Arc::clone(received_bytes);
-    request.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
-            received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            frame
-        }))
-    })
+    request.map(|body| Body::new(Counted::new(body, received_bytes)))
 }
 
 /// How many bytes the body of an answer will have.
