@@ -1,8 +1,8 @@
 //! HTTP: the only place that names axum, headers and status codes. One file per resource.
 //!
-//! A request passes, from outside in: `track` (its id, its log line, its metrics), `fold` (the repository name
-//! becomes one segment), the route table of its door, `access` (who calls, and what that grants), the handler, one
-//! use-case. Handlers hold no rules.
+//! A request passes, from outside in: `fold` (the repository name becomes one segment), the route table of its door,
+//! `track` (its id, its log line, its metrics), `strict` (whether it means one thing only), `access` (who calls, and
+//! what that grants), the handler, one use-case. Handlers hold no rules.
 
 mod access;
 mod api;
@@ -18,6 +18,7 @@ mod query;
 mod referrers;
 mod respond;
 mod routes;
+mod strict;
 mod tags;
 mod token;
 mod track;
@@ -52,10 +53,10 @@ pub struct HttpOptions {
     pub manifest_limit_bytes: usize,
     /// The largest JSON body, in bytes.
     pub json_limit_bytes: usize,
-    /// How long a body may be silent, in seconds.
-    pub body_idle_seconds: u64,
     /// Tags or repositories on one page at most.
     pub page_limit: u32,
+    /// How long a body may be silent, in seconds.
+    pub body_idle_seconds: u64,
 }
 
 /// What every handler may use.

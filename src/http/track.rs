@@ -18,6 +18,7 @@ use super::counted::Counted;
 use super::door::{Door, Peer};
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
+use super::strict;
 use crate::oci::RepositoryName;
 use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
 
@@ -68,8 +69,13 @@ pub(super) async fn track(
     request.extensions_mut().insert(id.clone());
     let span = tracing::error_span!("request", request_id = id.as_str());
     let received_bytes = Arc::new(AtomicU64::new(0));
-    let request = counted(request, &received_bytes);
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = match strict::refuse(&request) {
+        Some(refused) => refused,
+        None => {
+            let request = counted(request, &received_bytes);
+            next.run(request).instrument(span).await
+        }
+    };
     if route.starts_with("/v2/") {
         response
             .headers_mut()

@@ -17,14 +17,12 @@ use super::super::Shared;
 use super::super::access::segment;
 use super::super::body::BodyLimit;
 use super::super::query::Pairs;
-use super::super::respond::JSON;
+use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Principal, single_header};
 use crate::tenancy::{Listed, check_named};
 
-/// The header by which an operator names a workspace.
-const WORKSPACE_HEADER: &str = "x-workspace";
 /// Items on a page that names no limit.
 const DEFAULT_LIMIT: u32 = 100;
 /// Items on a page at most.
@@ -60,11 +58,12 @@ impl FromRequestParts<Shared> for Key {
         if let Some(notes) = parts.extensions.get::<Notes>() {
             notes.principal(principal.actor());
         }
-        let named_workspace = parts.headers.get(WORKSPACE_HEADER).map(|value| {
-            value
-                .to_str()
-                .map(str::to_owned)
-                .map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
+        let named_workspace = parts.headers.get(WORKSPACE).map(|value| {
+            value.to_str().map(str::to_owned).map_err(|_| {
+                ApiError::bad_request(
+                    "X-Workspace names a workspace, and has characters that no name has",
+                )
+            })
         });
         let named_workspace = named_workspace.transpose()?;
         check_named(&principal, named_workspace.as_deref())?;
@@ -90,7 +89,7 @@ impl FromRequestParts<Shared> for PathName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "name").await).map(Self)
+        printable(segment(parts, "name").await?).map(Self)
     }
 }
 
@@ -101,7 +100,7 @@ impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "id").await).map(Self)
+        printable(segment(parts, "id").await?).map(Self)
     }
 }
 
