@@ -126,10 +126,35 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
         if text.len() > 2 {
             check_type(&parts)?;
         }
-        serde_json::from_slice(text).map(Self).map_err(|error| {
-            ApiError::bad_request(format!("the body is not what this call takes: {error}"))
-        })
+        // serde would take an array as the fields of an object in the order of our code.
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first != Some(&b'{') {
+            return Err(ApiError::bad_request(
+                "the body is a JSON object in UTF-8, without a byte order mark",
+            ));
+        }
+        read(text).map(Self)
     }
+}
+
+/// Reads JSON; an error says in which field it is.
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    let bad = |place: &str, error: &serde_json::Error| {
+        ApiError::bad_request(format!(
+            "the body is not what this call takes: {place}{error}"
+        ))
+    };
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        // Where the text itself is broken there is no field, or none that is known.
+        let place = match error.path().to_string().as_str() {
+            "." | "?" => String::new(),
+            path => format!("{path}: "),
+        };
+        bad(&place, error.inner())
+    })?;
+    json.end().map_err(|error| bad("", &error))?;
+    Ok(read)
 }
 
 fn check_type(parts: &Parts) -> Result<(), ApiError> {
