@@ -323,6 +323,7 @@ fn http_options(config: &Config) -> HttpOptions {
         api_has_own_door: config.server.api_listen.is_some(),
         manifest_limit_bytes: config.limits.manifest_bytes,
         json_limit_bytes: config.limits.json_body_bytes,
+        page_limit: config.limits.page,
         body_idle_seconds: config.server.body_idle_timeout_seconds,
     }
 }

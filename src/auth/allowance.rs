@@ -49,13 +49,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
 
     /// Whether one more is allowed; uses nothing up.
     pub(super) fn check(&self, key: &K, now: Millis) -> Result<(), Throttled> {
-        self.judge(self.whole_at.get(key).unwrap_or(now.0), now)
+        self.judge(self.believed(self.whole_at.get(key), now), now)
     }
 
     /// Uses one up, allowed or not.
     pub(super) fn spend(&self, key: K, now: Millis) {
         self.whole_at.entry(key).and_upsert_with(|entry| {
-            let whole_at = entry.map_or(now.0, |entry| *entry.value());
+            let whole_at = self.believed(entry.map(|entry| *entry.value()), now);
             // A key that goes on regardless owes no more than a minute.
             whole_at.clamp(now.0, now.0 + MINUTE_MS) + self.interval_ms
         });
@@ -65,7 +65,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
     pub(super) fn take(&self, key: K, now: Millis) -> Result<(), Throttled> {
         let mut judged = Ok(());
         self.whole_at.entry(key).and_compute_with(|entry| {
-            let whole_at = entry.map_or(now.0, |entry| *entry.value());
+            let whole_at = self.believed(entry.map(|entry| *entry.value()), now);
             judged = self.judge(whole_at, now);
             match judged {
                 Ok(()) => Op::Put(whole_at.max(now.0) + self.interval_ms),
@@ -73,6 +73,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
             }
         });
         judged
+    }
+
+    /// When the allowance is whole again by what is remembered. Nobody owes more than a minute and an interval: what
+    /// says so was remembered by a clock that has been set back since, and would lock its key out until then.
+    fn believed(&self, remembered: Option<i64>, now: Millis) -> i64 {
+        remembered
+            .filter(|whole_at| *whole_at <= now.0 + MINUTE_MS + self.interval_ms)
+            .unwrap_or(now.0)
     }
 
     fn judge(&self, whole_at: i64, now: Millis) -> Result<(), Throttled> {
@@ -139,6 +147,20 @@ mod tests {
         }
         assert_eq!(allowance.check(&"a", start).unwrap_err().retry_after_s, 60);
         allowance.check(&"a", start.plus(MINUTE_MS)).unwrap();
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let allowance = allowance(2);
+        let start = Millis(10 * MINUTE_MS);
+        for _ in 0..3 {
+            allowance.spend("a", start);
+        }
+        let back = start.plus(-2 * MINUTE_MS);
+        allowance.check(&"a", back).unwrap();
+        allowance.take("a", back).unwrap();
+        allowance.take("a", back).unwrap();
+        allowance.take("a", back).unwrap_err();
     }
 
     #[test]

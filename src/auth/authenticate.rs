@@ -135,7 +135,9 @@ pub fn single_header<'a>(
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(refused("more than one Authorization header was sent"));
+        return Err(refused(
+            "more than one Authorization header was sent: send one",
+        ));
     }
     let text = std::str::from_utf8(value)
         .map_err(|_| refused("the Authorization header cannot be read"))?;
@@ -157,7 +159,9 @@ pub fn basic_credentials(
 
 pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationError> {
     if header.len() > MAX_HEADER_BYTES {
-        return Err(refused("the Authorization header is too long"));
+        return Err(AuthenticationError::Refused(format!(
+            "the Authorization header is too long: it may have {MAX_HEADER_BYTES} bytes"
+        )));
     }
     let unreadable =
         || refused("the Authorization header cannot be read: send Basic or Bearer credentials");

@@ -31,6 +31,7 @@ pub(crate) mod testing;
 mod tests;
 mod token_endpoint;
 mod tokens;
+mod whole_number;
 
 use std::sync::Arc;
 
@@ -63,6 +64,7 @@ pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, Secret
 pub use target::RegistryHosts;
 pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};
 pub use tokens::{AccessToken, TokenError};
+pub use whole_number::WholeNumber;
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError};
@@ -287,7 +289,9 @@ fn anonymous(scope: String) -> Refusal {
     Refusal::Challenge {
         error: None,
         scope,
-        message: String::from("authentication is needed"),
+        message: String::from(
+            "authentication is needed: log in with an API key or a registry credential as the password",
+        ),
     }
 }
 

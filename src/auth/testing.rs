@@ -165,7 +165,8 @@ impl Installation {
             .await
             .unwrap();
         let workspace = Arc::clone(principal.workspace().unwrap());
-        let request = serde_json::from_value(request).unwrap();
+        let request = serde_json::from_value(request)
+            .map_err(|error| RequestError::BadRequest(error.to_string()))?;
         self.auth
             .issue_credential(&principal, &workspace, &request, &hosts())
     }

@@ -157,6 +157,7 @@ impl Config {
             1024..=64 * 1024 * 1024,
         );
         findings.range("limits.tag_parameters", limits.tag_parameters, 0..=1000);
+        findings.range("limits.page", limits.page, 1..=10_000);
         findings.range(
             "limits.upload_idle_seconds",
             limits.upload_idle_seconds,

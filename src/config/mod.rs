@@ -200,6 +200,8 @@ pub struct Limits {
     pub manifest_bytes: usize,
     /// `tag` parameters in one manifest PUT.
     pub tag_parameters: usize,
+    /// Tags or repositories in one answer at most; a longer list has a link to the rest.
+    pub page: u32,
     /// How long an upload session may rest, in seconds.
     pub upload_idle_seconds: u64,
     /// Upload sessions a workspace may have open at once.
@@ -224,6 +226,7 @@ impl Default for Limits {
         Self {
             manifest_bytes: 4 * 1024 * 1024,
             tag_parameters: 100,
+            page: 1000,
             upload_idle_seconds: 24 * 3600,
             open_uploads_per_workspace: 1000,
             rehash_bytes: 1024 * 1024 * 1024,

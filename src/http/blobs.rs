@@ -27,7 +27,7 @@ impl axum::extract::FromRequestParts<Shared> for PathDigest {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "digest").await;
+        let text = segment(parts, "digest").await?;
         parse_digest(&text).map(Self)
     }
 }

@@ -205,7 +205,7 @@ fn parse_scheme(text: &str) -> Option<bool> {
 }
 
 /// A host name or address with an optional port, and nothing that could mean anything else in a header or a URL.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if text.is_empty() || text.len() > HOST_LIMIT_BYTES {
         return false;
     }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use berth_storage::StoreError;
 use serde_json::{Value, json};
 
+use super::access::NoText;
 use super::body::CollectError;
 use super::respond::{self, JSON, RETRY_SECONDS};
 use crate::auth::{Refusal, Throttled};
@@ -154,6 +155,12 @@ impl IntoResponse for DistributionError {
             response.extensions_mut().insert(LimitReached(key));
         }
         response
+    }
+}
+
+impl From<NoText> for DistributionError {
+    fn from(error: NoText) -> Self {
+        Self::bad_request(ErrorCode::Unsupported, error)
     }
 }
 

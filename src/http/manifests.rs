@@ -36,7 +36,7 @@ impl FromRequestParts<Shared> for PathReference {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "reference").await;
+        let text = segment(parts, "reference").await?;
         let code = if text.contains(':') {
             ErrorCode::DigestInvalid
         } else {
@@ -204,9 +204,10 @@ fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionEr
         return Ok(None);
     };
     let text = value.to_str().unwrap_or("?");
-    MediaType::parse_header(text)
-        .map(Some)
-        .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
+    MediaType::parse_header(text).map(Some).map_err(|error| {
+        let message = format!("Content-Type: {error}");
+        DistributionError::bad_request(ErrorCode::ManifestInvalid, message)
+    })
 }
 
 fn precondition(headers: &HeaderMap) -> Result<Precondition, DistributionError> {

@@ -1,13 +1,14 @@
 //! HTTP: the only place that names axum, headers and status codes. One file per resource.
 //!
-//! A request passes, from outside in: `track` (its id, its log line, its metrics), `fold` (the repository name
-//! becomes one segment), the route table of its door, `access` (who calls, and what that grants), the handler, one
-//! use-case. Handlers hold no rules.
+//! A request passes, from outside in: `fold` (the repository name becomes one segment), the route table of its door,
+//! `track` (its id, its log line, its metrics), `strict` (whether it means one thing only), `access` (who calls, and
+//! what that grants), the handler, one use-case. Handlers hold no rules.
 
 mod access;
 mod api;
 mod blobs;
 mod body;
+mod counted;
 mod door;
 mod error;
 pub mod fold;
@@ -17,6 +18,7 @@ mod query;
 mod referrers;
 mod respond;
 mod routes;
+mod strict;
 mod tags;
 mod token;
 mod track;
@@ -51,6 +53,8 @@ pub struct HttpOptions {
     pub manifest_limit_bytes: usize,
     /// The largest JSON body, in bytes.
     pub json_limit_bytes: usize,
+    /// Tags or repositories on one page at most.
+    pub page_limit: u32,
     /// How long a body may be silent, in seconds.
     pub body_idle_seconds: u64,
 }

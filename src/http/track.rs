@@ -1,10 +1,8 @@
 //! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::body::Body;
@@ -13,14 +11,15 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::Body as _;
 use tracing::Instrument as _;
 
 use super::Shared;
+use super::counted::Counted;
 use super::door::{Door, Peer};
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
+use super::strict;
 use crate::oci::RepositoryName;
 use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
 
@@ -64,8 +63,13 @@ pub(super) async fn track(State(http): State<Shared>, request: Request, next: Ne
     parts.extensions.insert(id.clone());
     let span = tracing::error_span!("request", request_id = id.as_str());
     let received_bytes = Arc::new(AtomicU64::new(0));
-    let request = Request::from_parts(parts, counted(body, &received_bytes));
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = match strict::refuse(&parts) {
+        Some(refused) => refused,
+        None => {
+            let request = Request::from_parts(parts, counted(body, &received_bytes));
+            next.run(request).instrument(span).await
+        }
+    };
     if route.starts_with("/v2/") {
         response
             .headers_mut()
@@ -116,42 +120,7 @@ fn counted(body: Body, received_bytes: &Arc<AtomicU64>) -> Body {
     if body.is_end_stream() {
         return body;
     }
-    Body::new(Counted {
-        body,
-        received_bytes: Arc::clone(received_bytes),
-    })
-}
-
-/// A body that adds up what is read of it.
-struct Counted {
-    body: Body,
-    received_bytes: Arc<AtomicU64>,
-}
-
-impl hyper::body::Body for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &frame {
-            let bytes = frame.data_ref().map_or(0, Bytes::len);
-            self.received_bytes
-                .fetch_add(bytes as u64, Ordering::Relaxed);
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    Body::new(Counted::new(body, received_bytes))
 }
 
 /// How many bytes the body of an answer will have.

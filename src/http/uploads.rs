@@ -32,7 +32,7 @@ impl FromRequestParts<Shared> for PathUpload {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "upload").await;
+        let text = segment(parts, "upload").await?;
         let id = text.parse().map_err(|error| {
             DistributionError::new(
                 StatusCode::NOT_FOUND,
@@ -71,8 +71,10 @@ impl FromRequestParts<Shared> for OpeningQuery {
         let query = Pairs::of_query(parts)?;
         let opening = if let Some(digest) = query.one("mount")? {
             let from = query.one("from")?.map(str::parse).transpose();
-            let from = from
-                .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
+            let from = from.map_err(|error| {
+                let message = format!("from: {error}");
+                DistributionError::bad_request(ErrorCode::NameInvalid, message)
+            })?;
             Opening::Mount {
                 digest: parse_digest(digest)?,
                 from,
@@ -313,6 +315,15 @@ fn stored(repository: &RepositoryName, digest: &Digest) -> Response {
 
 impl From<PairsError> for DistributionError {
     fn from(error: PairsError) -> Self {
-        Self::bad_request(ErrorCode::Unsupported, error)
+        let code = match error {
+            PairsError::Repeated("digest" | "mount" | "digest-algorithm") => {
+                ErrorCode::DigestInvalid
+            }
+            PairsError::Repeated("from") => ErrorCode::NameInvalid,
+            PairsError::Repeated(_) | PairsError::Malformed | PairsError::TooMany => {
+                ErrorCode::Unsupported
+            }
+        };
+        Self::bad_request(code, error)
     }
 }

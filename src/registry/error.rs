@@ -84,7 +84,9 @@ pub enum RegistryError {
     #[error("this workspace has {0} open uploads, which is the limit: finish or cancel some")]
     TooManyUploads(u64),
     /// Too many tags in one push.
-    #[error("{given} tags in one push are more than {limit}")]
+    #[error(
+        "one push may name {limit} tags and names {given}: push the manifest again for the others"
+    )]
     TooManyTags {
         /// How many were given.
         given: usize,

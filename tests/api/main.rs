@@ -9,6 +9,7 @@ mod concurrency;
 mod credentials;
 mod durability;
 mod hot_path;
+mod input;
 mod layers;
 mod limits;
 mod listeners;

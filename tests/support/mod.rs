@@ -14,6 +14,7 @@ pub(crate) mod calls;
 pub(crate) mod database;
 pub(crate) mod distribution;
 pub(crate) mod process;
+pub(crate) mod raw;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -32,9 +32,12 @@ pub(super) fn no_such_route() -> Response {
     .into_response()
 }
 
-pub(super) fn no_such_method() -> Response {
-    let message = "this method is not answered here; the Allow header says what is";
+pub(super) fn no_such_method(message: &str) -> Response {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+}
+
+pub(super) fn malformed(message: &str) -> Response {
+    ApiError::bad_request(message).into_response()
 }
 
 /// What the public door keeps when the API has its own: what a push needs.
@@ -61,28 +64,28 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
         )
-        .add(&Method::GET, "/api/v1/whoami", whoami::show)
+        .read("/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
-        .add(&Method::GET, "/api/v1/accounts", accounts::list)
-        .add(&Method::GET, ACCOUNT, accounts::show)
+        .read("/api/v1/accounts", accounts::list)
+        .read(ACCOUNT, accounts::show)
         .add(&Method::DELETE, ACCOUNT, accounts::delete)
         .add(&Method::POST, "/api/v1/workspaces", workspaces::create)
-        .add(&Method::GET, "/api/v1/workspaces", workspaces::list)
-        .add(&Method::GET, WORKSPACE, workspaces::show)
+        .read("/api/v1/workspaces", workspaces::list)
+        .read(WORKSPACE, workspaces::show)
         .add(&Method::PATCH, WORKSPACE, workspaces::update)
         .add(&Method::DELETE, WORKSPACE, workspaces::delete)
         .add(&Method::POST, API_KEYS, api_keys::create)
-        .add(&Method::GET, API_KEYS, api_keys::list)
+        .read(API_KEYS, api_keys::list)
         .add(&Method::DELETE, API_KEY, api_keys::delete)
         .add(&Method::POST, OPERATOR_KEYS, operator_keys::create)
-        .add(&Method::GET, OPERATOR_KEYS, operator_keys::list)
+        .read(OPERATOR_KEYS, operator_keys::list)
         .add(&Method::DELETE, OPERATOR_KEY, operator_keys::delete)
         .add(
             &Method::POST,
             "/api/v1/operator-keys/{id}/rotate",
             operator_keys::rotate,
         )
-        .add(&Method::GET, SIGNING_KEYS, signing_keys::list)
+        .read(SIGNING_KEYS, signing_keys::list)
         .add(
             &Method::POST,
             "/api/v1/signing-keys/rotate",

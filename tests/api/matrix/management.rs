@@ -184,7 +184,9 @@ impl Drive<'_> {
         assert_eq!(let_in, should, "{}", cell.says());
         if !power.is_member() && !is_operator {
             assert_eq!(cell.reply.status, 401, "{}", cell.says());
-            assert_eq!(cell.reply.json()["error"]["code"], "unauthorized");
+            if cell.row.method != "HEAD" {
+                assert_eq!(cell.reply.json()["error"]["code"], "unauthorized");
+            }
         }
     }
 }
