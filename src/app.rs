@@ -17,10 +17,11 @@ use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::{Config, DoorName};
-use crate::http::{Budget, Door, Http, HttpOptions, PublicUrl, service};
+use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, Turns, service};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
-use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve};
+use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve, transfers_that_fit};
+use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
 use crate::tls::Certificates;
@@ -130,8 +131,15 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         auth,
         metadata,
         store,
-        bodies: Budget::new(config.limits.buffered_bytes),
-        forms: Budget::new(config.limits.buffered_bytes),
+        bodies: Budgets::new(
+            config.limits.buffered_bytes,
+            config
+                .limits
+                .manifest_bytes
+                .max(config.limits.json_body_bytes),
+        ),
+        transfers: transfers(config),
+        turns: Turns::default(),
         parsing: Semaphore::new(PARSED_AT_ONCE),
         metrics: metrics.clone(),
         clock,
@@ -268,6 +276,12 @@ fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
     doors
 }
 
+/// Of the blobs under way, one workspace may have three quarters: the rest is for the others.
+fn transfers(config: &Config) -> Shares<String> {
+    let all = transfers_that_fit(config.limits.open_transfers);
+    Shares::new(all, (all * 3 / 4).max(1))
+}
+
 fn door_named(name: DoorName) -> Door {
     match name {
         DoorName::Public => Door::Public,
@@ -337,6 +351,8 @@ fn server_options(config: &Config, doors: usize) -> ServerOptions {
             config.database.max_connections,
         ),
         handshake: Duration::from_secs(config.tls.handshake_timeout_seconds),
+        max_connections_per_address: server.max_connections_per_address,
+        trusted_proxies: server.trusted_proxies.clone(),
         header_read_timeout: Duration::from_secs(server.header_read_timeout_seconds),
         header_limit_bytes: server.header_limit_bytes,
         response_idle: Duration::from_secs(server.response_idle_timeout_seconds),

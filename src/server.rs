@@ -15,8 +15,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use self::connection::Connection;
-pub use self::descriptors::connections_that_fit;
+pub use self::descriptors::{connections_that_fit, transfers_that_fit};
+use crate::config::AddressRange;
 use crate::http::{Door, DoorService};
+use crate::shares::{Neighbourhood, Share, Shares};
 use crate::telemetry::Metrics;
 
 /// How long accepting pauses when the system has no descriptors left.
@@ -35,6 +37,10 @@ const HTTP2_STREAM_BUFFER_BYTES: usize = 128 * 1024;
 pub struct ServerOptions {
     /// Connections of each door at one time; more wait to be accepted.
     pub max_connections: usize,
+    /// Of these, what one address may hold; more are closed at once.
+    pub max_connections_per_address: usize,
+    /// Addresses that may hold as many as there are: many clients stand behind them.
+    pub trusted_proxies: Vec<AddressRange>,
     /// How long a client may take for the TLS handshake.
     pub handshake: Duration,
     /// How long a client may take for its first byte and for the head of a request, and how long a connection may wait
@@ -74,6 +80,7 @@ pub async fn serve(
             options: options.clone(),
             metrics: metrics.clone(),
             slots: Arc::new(Semaphore::new(options.max_connections)),
+            by_address: Shares::new(options.max_connections, options.max_connections_per_address),
             stop: stop.clone(),
         };
         tasks.spawn(acceptor.run(bound.listener));
@@ -92,6 +99,7 @@ struct Acceptor {
     options: ServerOptions,
     metrics: Metrics,
     slots: Arc<Semaphore>,
+    by_address: Shares<Neighbourhood>,
     stop: watch::Receiver<bool>,
 }
 
@@ -110,10 +118,14 @@ impl Acceptor {
                 accepted = self.accept(&listener) => accepted,
             };
             if let Some((stream, address, slot)) = accepted {
+                let Ok(share) = self.share_of(address) else {
+                    self.metrics.connection_cut(self.door.as_str(), "address");
+                    continue;
+                };
                 let connection = self.connection(address);
                 connections.spawn(async move {
                     connection.run(stream).await;
-                    drop(slot);
+                    drop((slot, share));
                 });
             }
         }
@@ -131,6 +143,16 @@ impl Acceptor {
             );
             connections.shutdown().await;
         }
+    }
+
+    /// What a new connection counts for at its address; nothing at a proxy's, and an error where there are too many.
+    fn share_of(&self, address: SocketAddr) -> Result<Option<Share<Neighbourhood>>, ()> {
+        let proxies = &self.options.trusted_proxies;
+        if proxies.iter().any(|range| range.contains(address.ip())) {
+            return Ok(None);
+        }
+        let share = self.by_address.take(address.ip().into(), 1);
+        share.map(Some).ok_or(())
     }
 
     fn connection(&self, address: SocketAddr) -> Connection {

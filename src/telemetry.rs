@@ -154,6 +154,7 @@ pub struct Metrics {
     auth_failures: IntCounterVec,
     limits_reached: IntCounterVec,
     buffered_bytes: IntGaugeVec,
+    open_transfers: IntGauge,
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     writer_queue_length: IntGauge,
@@ -344,6 +345,10 @@ impl Metrics {
                 "Bytes of request bodies held in memory now, as limits.buffered_bytes counts them.",
                 &["of"],
             )?,
+            open_transfers: registrar.gauge(
+                "berth_open_transfers",
+                "Blobs that are sent or received now.",
+            )?,
             cache_hits: registrar.counters(
                 "berth_cache_hits_total",
                 "Look-ups answered from memory.",
@@ -464,11 +469,15 @@ impl Metrics {
     }
 
     /// Sets how many bytes of request bodies are held in memory.
-    pub fn set_buffered_bytes(&self, bodies: usize, forms: usize) {
-        for (of, bytes) in [("bodies", bodies), ("forms", forms)] {
-            let gauge = self.buffered_bytes.with_label_values(&[of]);
-            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
+    pub fn set_buffered_bytes(&self, of: &'static str, bytes: usize) {
+        let gauge = self.buffered_bytes.with_label_values(&[of]);
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many blobs are sent or received.
+    pub fn set_open_transfers(&self, transfers: usize) {
+        self.open_transfers
+            .set(i64::try_from(transfers).unwrap_or(i64::MAX));
     }
 
     /// Counts a refusal by a limit, named as its setting is.
@@ -512,7 +521,8 @@ fn status_digits(status: u16, digits: &mut [u8; 3]) -> &str {
 }
 
 /// A method as a label: a client may invent any number of others.
-fn known_method(method: &str) -> &'static str {
+#[must_use]
+pub fn known_method(method: &str) -> &'static str {
     match method {
         "GET" => "GET",
         "HEAD" => "HEAD",
@@ -550,7 +560,8 @@ mod tests {
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
         metrics.limit_reached("limits.json_body_bytes");
-        metrics.set_buffered_bytes(5, 6);
+        metrics.set_buffered_bytes("json", 5);
+        metrics.set_open_transfers(6);
         metrics.set_cache_lookups("tags", 1, 1);
         metrics.set_writer_queue_length(3);
         drop(metrics.database_latency().read.start());

@@ -4,7 +4,6 @@
 //! unused minute can be spent at once, and after that one more is allowed every `60 / n` seconds.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 
 use moka::ops::compute::Op;
 
@@ -96,21 +95,6 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
     }
 }
 
-/// Whoever is behind an address: an IPv6 network of 64 bits belongs to one host or household.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Neighbourhood(IpAddr);
-
-impl From<IpAddr> for Neighbourhood {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-            }
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,14 +145,5 @@ mod tests {
         allowance.take("a", back).unwrap();
         allowance.take("a", back).unwrap();
         allowance.take("a", back).unwrap_err();
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_and_a_mapped_address_as_itself() {
-        let of = |text: &str| Neighbourhood::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
-        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
     }
 }

@@ -206,6 +206,10 @@ impl Auth {
                     )));
                 }
                 let now = self.clock().now();
+                // Each is a row for half a day.
+                self.inner()
+                    .credentials_revoked
+                    .take(principal.key().id.clone(), now)?;
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
                 change
                     .revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until)

@@ -69,13 +69,16 @@ pub use whole_number::WholeNumber;
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::oci::RepositoryName;
-use allowance::{Allowance, Neighbourhood};
+use crate::shares::Neighbourhood;
+use allowance::Allowance;
 use key_ring::KeyRing;
 use key_schedule::Schedule;
 use last_used::LastUsed;
 use principal::PatternCache;
 use tokens::{Credential, Verifier};
 
+/// Secrets that are looked at at one time, of all addresses that sent too many wrong ones.
+const DOUBTFUL_AT_ONCE: usize = 2;
 /// Revocations that one call forgets at most.
 const PURGE_BATCH: u32 = 1_000;
 
@@ -124,7 +127,9 @@ struct Inner {
     patterns: PatternCache,
     last_used: LastUsed,
     failures: Allowance<Neighbourhood>,
+    doubtful: tokio::sync::Semaphore,
     credentials_issued: Allowance<String>,
+    credentials_revoked: Allowance<String>,
     tokens_issued: Allowance<String>,
     credentials: Verifier<Credential>,
     access_tokens: Verifier<AccessToken>,
@@ -156,6 +161,11 @@ impl Auth {
             "this key asked for too many registry credentials; each can be used until it ends",
             options.credentials_per_minute,
         );
+        let credentials_revoked = Allowance::new(
+            "limits.credentials_per_minute",
+            "this key revoked too many registry credentials one by one; revoke those of a key, or all, at once",
+            options.credentials_per_minute,
+        );
         let tokens_issued = Allowance::new(
             "limits.tokens_per_minute",
             "this key asked for too many access tokens",
@@ -169,7 +179,9 @@ impl Auth {
             patterns: PatternCache::new(),
             last_used: LastUsed::default(),
             failures,
+            doubtful: tokio::sync::Semaphore::new(DOUBTFUL_AT_ONCE),
             credentials_issued,
+            credentials_revoked,
             tokens_issued,
             credentials,
             access_tokens,

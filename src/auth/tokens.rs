@@ -320,11 +320,6 @@ impl<T: Kind> Verifier<T> {
         Ok(Good(checked))
     }
 
-    /// Whether a token was found good before, and is remembered.
-    pub(super) fn remembers(&self, token: &str) -> bool {
-        token.len() <= MAX_TOKEN_BYTES && self.checked.contains_key(&hash(token))
-    }
-
     fn check(&self, token: &str) -> Result<Checked<T>, TokenError> {
         let kind = T::PURPOSE.token_type();
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;

@@ -73,7 +73,7 @@ pub(super) struct List {
     connection: Connection,
 }
 
-/// Remove an operator key; the last one that has not ended stays
+/// Remove an operator key, if another one lives as long
 #[derive(Args)]
 pub(super) struct Remove {
     /// Its id, as `berth operator-key ls` shows it

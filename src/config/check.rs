@@ -93,6 +93,11 @@ impl Config {
             server.max_connections,
             1..=1_000_000,
         );
+        findings.range(
+            "server.max_connections_per_address",
+            server.max_connections_per_address,
+            1..=1_000_000,
+        );
     }
 
     fn check_tls(&self, findings: &mut Findings) {
@@ -188,6 +193,11 @@ impl Config {
             "limits.buffered_bytes",
             limits.buffered_bytes,
             1024..=usize::try_from(u32::MAX).unwrap_or(usize::MAX),
+        );
+        findings.range(
+            "limits.open_transfers",
+            limits.open_transfers,
+            4..=1_000_000,
         );
         for (key, per_minute) in [
             (

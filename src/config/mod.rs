@@ -77,6 +77,8 @@ pub struct Server {
     pub response_idle_timeout_seconds: u64,
     /// Connections each door holds open at once.
     pub max_connections: usize,
+    /// Connections of one address that each door holds open at once.
+    pub max_connections_per_address: usize,
 }
 
 impl Default for Server {
@@ -96,6 +98,7 @@ impl Default for Server {
             body_idle_timeout_seconds: 60,
             response_idle_timeout_seconds: 60,
             max_connections: 10_000,
+            max_connections_per_address: 4000,
         }
     }
 }
@@ -211,8 +214,10 @@ pub struct Limits {
     pub rehash_bytes: u64,
     /// The largest JSON body of the management API, in bytes.
     pub json_body_bytes: usize,
-    /// Bodies held in memory at one time, in bytes: of manifests and JSON, and as much again of forms at `/token`.
+    /// Bodies held in memory at one time, in bytes: of manifests, as much again of JSON, and of forms at `/token`.
     pub buffered_bytes: usize,
+    /// Blobs that are sent or received at one time.
+    pub open_transfers: usize,
     /// Wrong passwords and keys that one address may send in a minute.
     pub auth_failures_per_minute: u32,
     /// Registry credentials that one API key may ask for in a minute.
@@ -232,6 +237,7 @@ impl Default for Limits {
             rehash_bytes: 1024 * 1024 * 1024,
             json_body_bytes: 64 * 1024,
             buffered_bytes: 64 * 1024 * 1024,
+            open_transfers: 8192,
             auth_failures_per_minute: 60,
             credentials_per_minute: 120,
             tokens_per_minute: 1200,

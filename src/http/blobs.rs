@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
+use futures_util::StreamExt as _;
 
 use super::Shared;
 use super::access::{Access, segment};
@@ -77,7 +78,10 @@ pub(super) async fn get_blob(
             .header(CONTENT_RANGE, &format!("bytes */{size}")));
         }
     };
+    let transfer = http.transfer(caller_workspace(&access))?;
     let reader = http.registry.read_blob(&blob, range.clone()).await?;
+    // The place among the transfers is held until the body is dropped.
+    let reader = reader.inspect(move |_| _ = &transfer);
     let mut response = (status, blob_headers(&blob), Body::from_stream(reader)).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, (range.end - range.start).into());
@@ -86,6 +90,12 @@ pub(super) async fn get_blob(
         headers.insert(CONTENT_RANGE, respond::header_value(&content_range));
     }
     Ok(response)
+}
+
+/// Whoever asks holds the place, whosever the blob is.
+fn caller_workspace(access: &Access<Pull>) -> &str {
+    let workspace = access.granted.principal().workspace();
+    workspace.map_or("", |workspace| &workspace.id)
 }
 
 pub(super) async fn delete_blob(

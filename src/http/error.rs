@@ -213,7 +213,7 @@ impl From<RegistryError> for DistributionError {
             E::BlobUnknown(digest) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)
                 .detail(json!({"digest": digest})),
             E::ManifestUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
-            E::ManifestInvalid(_) | E::TagsWithoutDigest => {
+            E::ManifestInvalid(_) | E::TooManyAbsent(_) | E::TagsWithoutDigest => {
                 plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
             }
             E::ManifestBlobUnknown(missing) => {
@@ -232,7 +232,8 @@ impl From<RegistryError> for DistributionError {
             .header(RANGE, &respond::upload_range(offset)),
             E::SizeMismatch { .. } => plain(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
             E::BodyBroken(_) => plain(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
-            E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid),
+            E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid)
+                .limit("server.body_idle_timeout_seconds"),
             E::TooManyUploads(_) => {
                 plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
                     .header(RETRY_AFTER, "60")

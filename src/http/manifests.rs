@@ -10,11 +10,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 use super::Shared;
 use super::access::{Access, segment};
 use super::blobs::{is_cached, not_modified};
-use super::body::{BodyLimit, Collected};
+use super::body::Collected;
 use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, DOCKER_CONTENT_DIGEST, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
@@ -104,26 +105,24 @@ pub(super) async fn put_manifest(
 ) -> Result<Response, DistributionError> {
     let precondition = precondition(&headers)?;
     let content_type = content_type(&headers)?;
-    let limit = BodyLimit {
-        key: "limits.manifest_bytes",
-        bytes: http.options.manifest_limit_bytes,
-    };
-    let collected = http.collect(body, limit).await;
-    let collected =
+    let (granted, repository) = (access.granted.clone(), access.granted.repository());
+    let collected = http.collect_manifest(body, granted.workspace_id()).await;
+    let Collected { bytes, held } =
         collected.map_err(|error| DistributionError::body(error, ErrorCode::ManifestInvalid))?;
-    let Collected { bytes, held: _held } = collected;
-    let manifest = parse(&http, bytes, content_type).await?;
-    let repository = access.granted.repository();
-    let pushed = http
-        .registry
-        .put_manifest(
-            &access.granted,
-            &reference,
-            tags.clone(),
-            manifest,
-            precondition,
-        )
-        .await?;
+    let named = tags.clone();
+    // A task of its own, which goes on when the client goes away: so its memory and its turn count until it has ended.
+    let push = async move {
+        let _held = held;
+        let manifest = parse(&http, bytes, content_type).await?;
+        let _turn = http.turns.wait(granted.workspace_id()).await?;
+        let put = http
+            .registry
+            .put_manifest(&granted, &reference, named, manifest, precondition);
+        Ok::<_, DistributionError>(put.await?)
+    };
+    let pushed = tokio::spawn(push.in_current_span())
+        .await
+        .map_err(|error| DistributionError::internal(&error))??;
     let mut answer = HeaderMap::from_iter([
         (
             LOCATION,

@@ -22,19 +22,22 @@ mod strict;
 mod tags;
 mod token;
 mod track;
+mod transfers;
 mod uploads;
 
 use std::sync::Arc;
 
-pub use body::Budget;
+pub use body::Budgets;
 pub use door::{Door, Peer, PublicUrl};
 pub use routes::{DoorService, RouteRow, rows, service};
+pub use transfers::Turns;
 
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::AddressRange;
 use crate::metadata::Metadata;
 use crate::registry::Registry;
+use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
 
@@ -71,10 +74,12 @@ pub struct Http {
     pub metadata: Metadata,
     /// For readiness alone.
     pub store: berth_storage::Store,
-    /// Memory for the bodies of requests that somebody may make.
-    pub bodies: Budget,
-    /// Memory for forms at `/token`, which anybody may send.
-    pub forms: Budget,
+    /// Memory for the bodies of requests.
+    pub bodies: Budgets,
+    /// Blobs that are sent or received now, by the workspace that asked.
+    pub transfers: Shares<String>,
+    /// The turns of each workspace to change manifests.
+    pub turns: Turns,
     /// One place for each manifest that is parsed in a thread of its own.
     pub parsing: tokio::sync::Semaphore,
     /// Counters and histograms.

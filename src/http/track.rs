@@ -21,7 +21,7 @@ use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use super::strict;
 use crate::oci::RepositoryName;
-use crate::telemetry::{RequestId, UNMATCHED_ROUTE};
+use crate::telemetry::{RequestId, UNMATCHED_ROUTE, known_method};
 
 /// What the inner layers learn about a request, for its log line.
 #[derive(Clone, Default)]
@@ -176,7 +176,7 @@ impl Line<'_> {
                 tracing::$level!(
                     request_id = self.id.as_str(),
                     door = self.door.as_str(),
-                    method = self.method.as_str(),
+                    method = known_method(self.method.as_str()),
                     route = self.route,
                     status = self.status.as_u16(),
                     principal = notes.principal.as_deref(),

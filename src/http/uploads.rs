@@ -112,7 +112,7 @@ pub(super) async fn post_upload(
             digest.algorithm()
         }
         Opening::Whole { digest } => {
-            let chunk = chunk(&http, &headers, body)?;
+            let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
             http.registry
                 .push_blob(&access.granted, &digest, chunk)
                 .await?;
@@ -196,7 +196,7 @@ pub(super) async fn patch_upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, DistributionError> {
-    let chunk = chunk(&http, &headers, body)?;
+    let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
     match http
         .registry
         .append(&access.granted, upload.id, chunk)
@@ -226,7 +226,7 @@ pub(super) async fn put_upload(
         )
     })?;
     let digest = parse_digest(digest)?;
-    let chunk = chunk(&http, &headers, body)?;
+    let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
     match http
         .registry
         .complete(&access.granted, upload.id, &digest, chunk)
@@ -264,6 +264,7 @@ fn located(error: RegistryError, access: &Access<Push>, id: UploadId) -> Distrib
 
 fn chunk(
     http: &Shared,
+    workspace_id: &str,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Chunk<impl UploadBody>, DistributionError> {
@@ -285,7 +286,11 @@ fn chunk(
     Ok(Chunk {
         range,
         length,
-        body: body::stream(body, http.options.body_idle_seconds),
+        body: body::stream(
+            body,
+            http.options.body_idle_seconds,
+            http.transfer(workspace_id)?,
+        ),
     })
 }
 

@@ -166,11 +166,6 @@ impl Metadata {
         .await
     }
 
-    /// Whether a key of this hash was found before, and is remembered.
-    pub fn remembers_api_key(&self, hash: &str) -> bool {
-        self.memory.api_keys_by_hash.get(&hash.to_owned()).is_some()
-    }
-
     /// The keys of a workspace by id, after `last`, with their last use as the database knows it.
     pub async fn api_keys(
         &self,

@@ -30,6 +30,14 @@ pub fn connections_that_fit(wanted: usize, doors: usize, database_connections: u
     fitting
 }
 
+/// How many blobs may be under way: `wanted`, or half of the files that the process may open. Over HTTP/2 one connection
+/// can ask for many.
+#[must_use]
+pub fn transfers_that_fit(wanted: usize) -> usize {
+    let half = raised_limit().map(|limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    half.map_or(wanted, |half| wanted.min(half.max(4)))
+}
+
 /// The limit of open files, raised to the most that the process may set. Nothing where there is none.
 fn raised_limit() -> Option<u64> {
     let limits = getrlimit(Resource::Nofile);

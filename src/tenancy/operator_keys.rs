@@ -151,10 +151,12 @@ impl Tenancy {
         let mut change = self.metadata.begin().await?;
         let keys = hold(&mut change).await?;
         let key = find(&keys, id)?;
-        let other_lives = keys.iter().any(|other| other.id != id && lives(other, now));
-        if lives(key, now) && !other_lives {
+        let other_stays = keys
+            .iter()
+            .any(|other| other.id != id && outlives(other, key, now));
+        if lives(key, now) && !other_stays {
             return Err(RequestError::Conflict(String::from(
-                "this is the last operator key that has not ended: make another one first, or rotate it",
+                "no other operator key lives as long as this one: make one first, or rotate it",
             )));
         }
         change.delete_operator_key(key).await?;
@@ -183,6 +185,20 @@ impl Tenancy {
         if !lives(old, now) {
             return Err(RequestError::Conflict(String::from(
                 "this key has ended: make a new one instead",
+            )));
+        }
+        let ends_sooner = match (expires_at, old.expires_at) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(end), Some(old_end)) => end < old_end,
+        };
+        let other_stays = keys
+            .iter()
+            .any(|other| other.id != id && outlives(other, old, now));
+        if ends_sooner && !other_stays {
+            return Err(RequestError::Conflict(String::from(
+                "the new key would end sooner than this one, and no other operator key lives as long: rotate it with a \
+                 key that lives as long, or make one first",
             )));
         }
         check_room(&keys)?;
@@ -223,6 +239,17 @@ fn find<'a>(keys: &'a [Arc<ApiKey>], id: &str) -> Result<&'a Arc<ApiKey>, Reques
 
 fn lives(key: &ApiKey, now: Millis) -> bool {
     key.expires_at.is_none_or(|end| now < end)
+}
+
+/// Whether a key lives now and ends no sooner than another: then that one may go, and whoever keeps this rule keeps a
+/// key without an end for as long as there was one.
+fn outlives(key: &ApiKey, other: &ApiKey, now: Millis) -> bool {
+    lives(key, now)
+        && match (key.expires_at, other.expires_at) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(end), Some(other_end)) => end >= other_end,
+        }
 }
 
 fn check_room(keys: &[Arc<ApiKey>]) -> Result<(), RequestError> {

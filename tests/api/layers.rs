@@ -30,13 +30,17 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 13] = [
+const MODULES: [(&str, &[&str]); 14] = [
+    ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
     ("oci", &[]),
     ("telemetry", &["config"]),
     ("metadata", &["clock", "config", "oci", "telemetry"]),
-    ("auth", &["clock", "config", "oci", "telemetry", "metadata"]),
+    (
+        "auth",
+        &["shares", "clock", "config", "oci", "telemetry", "metadata"],
+    ),
     ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
     (
         "registry",
@@ -49,6 +53,7 @@ const MODULES: [(&str, &[&str]); 13] = [
     (
         "http",
         &[
+            "shares",
             "clock",
             "config",
             "oci",
@@ -61,10 +66,11 @@ const MODULES: [(&str, &[&str]); 13] = [
         ],
     ),
     ("tls", &["clock", "config", "telemetry"]),
-    ("server", &["http", "telemetry", "tls"]),
+    ("server", &["config", "shares", "http", "telemetry", "tls"]),
     (
         "app",
         &[
+            "shares",
             "clock",
             "config",
             "metadata",

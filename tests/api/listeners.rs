@@ -384,3 +384,37 @@ async fn over_http2_a_refused_body_is_read_to_its_end_and_the_connection_lives_o
     docker.get("/v2/").await.expect(200);
     assert_eq!(open(&registry).await, 1);
 }
+
+#[tokio::test]
+async fn one_address_does_not_hold_every_connection_of_a_door() {
+    let change = |config: &mut Config| config.server.max_connections_per_address = 2;
+    let registry = TestRegistry::start_with(TestDatabase::Sqlite, change).await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut one = Raw::connect(&registry, Door::Public).await;
+        one.send_head("GET /nothing", "").await;
+        assert!(one.head().await.starts_with("HTTP/1.1 404"));
+        held.push(one);
+    }
+    let mut third = Raw::connect(&registry, Door::Public).await;
+    third.read_to_any_end().await;
+    until(1, async || cut(&registry, "address").await).await;
+    drop(held);
+    until(0, async || open(&registry).await).await;
+    let mut again = Raw::connect(&registry, Door::Public).await;
+    again.send_head("GET /nothing", "").await;
+    assert!(again.head().await.starts_with("HTTP/1.1 404"));
+
+    let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+        change(config);
+        config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut one = Raw::connect(&registry, Door::Public).await;
+        one.send_head("GET /nothing", "").await;
+        assert!(one.head().await.starts_with("HTTP/1.1 404"));
+        held.push(one);
+    }
+}

@@ -68,7 +68,10 @@ async fn the_last_key_that_has_not_ended_stays() {
         let operator = registry.operator();
         let own = format!("/operator-keys/{}", own_id(&operator).await);
         let message = operator.delete(&own).await.expect_error(409, "conflict");
-        assert!(message.contains("last operator key"), "{message}");
+        assert!(
+            message.contains("no other operator key lives as long"),
+            "{message}"
+        );
         let body = json!({"name": "short", "expiresAt": "2026-01-02T00:00:00Z"});
         let short = create(&operator, &body).await;
         registry.clock.advance(DAY_MS);

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::access::segment;
-use super::super::body::BodyLimit;
 use super::super::query::Pairs;
 use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
@@ -67,12 +66,19 @@ impl FromRequestParts<Shared> for Key {
         });
         let named_workspace = named_workspace.transpose()?;
         check_named(&principal, named_workspace.as_deref())?;
+        let workspace = principal.workspace();
+        let sender = workspace.map_or_else(String::new, |workspace| workspace.id.clone());
+        parts.extensions.insert(Sender(sender));
         Ok(Self {
             principal,
             named_workspace,
         })
     }
 }
+
+/// The workspace of whoever sends a body, which counts against what it may hold in memory; empty for the operator.
+#[derive(Clone)]
+struct Sender(String);
 
 /// A text that a database can be asked for.
 fn printable(text: String) -> Result<String, ApiError> {
@@ -112,11 +118,9 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
     async fn from_request(request: Request<Body>, http: &Shared) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let limit = BodyLimit {
-            key: "limits.json_body_bytes",
-            bytes: http.options.json_limit_bytes,
-        };
-        let collected = http.collect(body, limit).await?;
+        let sender = parts.extensions.get::<Sender>();
+        let sender = sender.map_or("", |Sender(workspace_id)| workspace_id);
+        let collected = http.collect_json(body, sender).await?;
         let bytes = &collected.bytes;
         let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) {
             b"{}"
