@@ -40,6 +40,12 @@ lint: lint-tools ## Checks form, lints, documentation, licences and unused depen
 	cargo machete
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
+.PHONY: bench-quick
+bench-quick: ## Compares Berth with Debian's docker-registry, on one core each, in under four minutes
+	@scripts/tools.sh bench
+	cargo build --release -p berth -p berth-bench
+	target/release/berth-bench compare
+
 .PHONY: audit
 audit: lint-tools ## Checks the dependencies against the advisory database (needs the Internet)
 	cargo deny check advisories
