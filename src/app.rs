@@ -1,5 +1,7 @@
 //! The composition root: from a configuration to a running registry, and back to nothing in order.
 
+mod offline;
+
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,16 +13,20 @@ use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::auth::{Auth, AuthOptions};
+use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
-use crate::config::Config;
-use crate::http::{Budget, Door, Http, HttpOptions, PublicUrl, service};
+use crate::config::{Config, DoorName};
+use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, Turns, service};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
-use crate::server::{BoundDoor, ServerOptions, serve};
+use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve, transfers_that_fit};
+use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
+use crate::tls::Certificates;
+
+pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
 /// The file whose lock says that a process owns the data folder.
 const LOCK_FILE: &str = "berth.lock";
@@ -37,6 +43,8 @@ pub struct Running {
     pub first_start: Option<FirstStart>,
     /// The shared state, for tests that look inside.
     pub http: Arc<Http>,
+    certificates: Option<Arc<Certificates>>,
+    tls_doors: Vec<Door>,
     stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     _owner: File,
@@ -50,6 +58,24 @@ impl Running {
             .iter()
             .find(|(open, _)| *open == door)
             .map(|(_, address)| *address)
+    }
+
+    /// The URL of a door as it listens, if it is open.
+    #[must_use]
+    pub fn url(&self, door: Door) -> Option<String> {
+        let scheme = if self.tls_doors.contains(&door) {
+            "https"
+        } else {
+            "http"
+        };
+        Some(format!("{scheme}://{}", self.address(door)?))
+    }
+
+    /// Looks at the files of the certificate now, if there is one.
+    pub async fn reload_certificate(&self) {
+        if let Some(certificates) = &self.certificates {
+            certificates.reload().await;
+        }
     }
 
     /// Takes no more connections, lets requests under way end, and closes the database.
@@ -66,9 +92,11 @@ impl Running {
 
 /// Starts everything a configuration asks for. When this returns, every door answers.
 pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
+    let metrics = Metrics::new()?;
+    // First, since nothing has to be undone when the files are wrong.
+    let certificates = Certificates::open(&config.tls, clock.clone(), metrics.clone())?;
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metrics = Metrics::new()?;
     let metadata = Metadata::open(&metadata_options(config, &metrics))
         .await
         .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
@@ -103,13 +131,25 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         auth,
         metadata,
         store,
-        bodies: Budget::new(config.limits.buffered_bytes),
-        forms: Budget::new(config.limits.buffered_bytes),
+        bodies: Budgets::new(
+            config.limits.buffered_bytes,
+            config
+                .limits
+                .manifest_bytes
+                .max(config.limits.json_body_bytes),
+        ),
+        transfers: transfers(config),
+        turns: Turns::default(),
         parsing: Semaphore::new(PARSED_AT_ONCE),
         metrics: metrics.clone(),
         clock,
         options: http_options(config),
     });
+    let tls_doors = if certificates.is_some() {
+        config.tls.doors.iter().copied().map(door_named).collect()
+    } else {
+        Vec::new()
+    };
     let mut doors = Vec::new();
     let mut addresses = Vec::new();
     for (door, address) in wanted_doors(config) {
@@ -117,23 +157,39 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
             .await
             .with_context(|| format!("the {} door cannot listen on {address}", door.as_str()))?;
         addresses.push((door, listener.local_addr()?));
-        doors.push((BoundDoor { door, listener }, service(&http, door)));
+        let tls = certificates
+            .as_ref()
+            .filter(|_| tls_doors.contains(&door))
+            .map(|certificates| certificates.acceptor());
+        let bound = BoundDoor {
+            door,
+            listener,
+            tls,
+        };
+        doors.push((bound, service(&http, door)));
     }
     let (stop, stopping) = watch::channel(false);
     let serving = tokio::spawn(serve(
         doors,
-        server_options(config),
+        server_options(config, addresses.len()),
         metrics,
         stopping.clone(),
     ));
     let collecting = tokio::spawn(collector.run(stopping.clone()));
-    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping));
+    let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
+    let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping.clone()));
+    let mut tasks = vec![serving, collecting, remembering, keeping_keys];
+    if let Some(certificates) = &certificates {
+        tasks.push(tokio::spawn(Arc::clone(certificates).watch(stopping)));
+    }
     Ok(Running {
         addresses,
         first_start,
         http,
+        certificates,
+        tls_doors,
         stop,
-        tasks: vec![serving, collecting, remembering],
+        tasks,
         _owner: owner,
     })
 }
@@ -156,6 +212,27 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         if let Err(error) = auth.purge_revocations().await {
             tracing::warn!(error = %error, "ended revocations could not be forgotten");
         }
+    }
+}
+
+/// Rotates the signing keys in time, and takes over what other servers did to them, until `stop` says so.
+async fn keep_signing_keys(auth: Auth, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(SIGNING_KEYS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut works = true;
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = interval.tick() => {}
+        }
+        let result = auth.keep_signing_keys().await;
+        if let Err(error) = &result
+            && works
+        {
+            // Once, and not every other second until it works again.
+            tracing::error!(error = %error, "the signing keys cannot be looked after");
+        }
+        works = result.is_ok();
     }
 }
 
@@ -199,6 +276,21 @@ fn wanted_doors(config: &Config) -> Vec<(Door, SocketAddr)> {
     doors
 }
 
+/// Of the blobs under way, one workspace may have three quarters: the rest is for the others.
+fn transfers(config: &Config) -> Shares<String> {
+    let all = transfers_that_fit(config.limits.open_transfers);
+    Shares::new(all, (all * 3 / 4).max(1))
+}
+
+fn door_named(name: DoorName) -> Door {
+    match name {
+        DoorName::Public => Door::Public,
+        DoorName::Pull => Door::Pull,
+        DoorName::Api => Door::Api,
+        DoorName::Ops => Door::Ops,
+    }
+}
+
 fn metadata_options(config: &Config, metrics: &Metrics) -> MetadataOptions {
     MetadataOptions {
         location: config.database_location(),
@@ -223,7 +315,8 @@ fn auth_options(config: &Config) -> AuthOptions {
         credentials_per_minute: config.limits.credentials_per_minute,
         tokens_per_minute: config.limits.tokens_per_minute,
         token_cache_entries: auth.token_cache_entries,
-        keys: crate::auth::KeyLocation::of(config),
+        keys: KeyLocation::of(config),
+        signing_key_rotation_seconds: auth.signing_key_rotation_seconds,
     }
 }
 
@@ -244,16 +337,25 @@ fn http_options(config: &Config) -> HttpOptions {
         api_has_own_door: config.server.api_listen.is_some(),
         manifest_limit_bytes: config.limits.manifest_bytes,
         json_limit_bytes: config.limits.json_body_bytes,
+        page_limit: config.limits.page,
         body_idle_seconds: config.server.body_idle_timeout_seconds,
     }
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn server_options(config: &Config, doors: usize) -> ServerOptions {
     let server = &config.server;
     ServerOptions {
-        max_connections: server.max_connections,
+        max_connections: connections_that_fit(
+            server.max_connections,
+            doors,
+            config.database.max_connections,
+        ),
+        handshake: Duration::from_secs(config.tls.handshake_timeout_seconds),
+        max_connections_per_address: server.max_connections_per_address,
+        trusted_proxies: server.trusted_proxies.clone(),
         header_read_timeout: Duration::from_secs(server.header_read_timeout_seconds),
         header_limit_bytes: server.header_limit_bytes,
+        response_idle: Duration::from_secs(server.response_idle_timeout_seconds),
         drain: Duration::from_secs(server.drain_seconds),
     }
 }

@@ -12,5 +12,7 @@ pub mod metadata;
 pub mod oci;
 pub mod registry;
 pub mod server;
+pub mod shares;
 pub mod telemetry;
 pub mod tenancy;
+pub mod tls;

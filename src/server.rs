@@ -1,21 +1,24 @@
-//! Listeners: accepting connections, serving HTTP/1.1 and HTTP/2 on them, and ending in order.
+//! Listeners: accepting connections, serving HTTP/1.1 and HTTP/2 on them with or without TLS, and ending in order.
+
+mod connection;
+mod descriptors;
+mod streams;
+mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tower::ServiceExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
-use crate::http::{Door, DoorService, Peer};
+use self::connection::Connection;
+pub use self::descriptors::{connections_that_fit, transfers_that_fit};
+use crate::config::AddressRange;
+use crate::http::{Door, DoorService};
+use crate::shares::{Neighbourhood, Share, Shares};
 use crate::telemetry::Metrics;
 
 /// How long accepting pauses when the system has no descriptors left.
@@ -26,27 +29,39 @@ const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests on one HTTP/2 connection at one time.
 const HTTP2_STREAMS: u32 = 100;
+/// What one of them holds ready for a client that reads slowly, in bytes: two pieces.
+const HTTP2_STREAM_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Limits of all listeners.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// Connections of each door at one time; more wait to be accepted.
     pub max_connections: usize,
-    /// How long a client may take for the head of a request, and how long a connection may wait for one.
+    /// Of these, what one address may hold; more are closed at once.
+    pub max_connections_per_address: usize,
+    /// Addresses that may hold as many as there are: many clients stand behind them.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// How long a client may take for the TLS handshake.
+    pub handshake: Duration,
+    /// How long a client may take for its first byte and for the head of a request, and how long a connection may wait
+    /// for the next one.
     pub header_read_timeout: Duration,
     /// The head of a request, in bytes.
     pub header_limit_bytes: usize,
+    /// How long a client may read nothing of an answer.
+    pub response_idle: Duration,
     /// How long requests under way may take to end at shutdown.
     pub drain: Duration,
 }
 
 /// A door with its bound socket.
-#[derive(Debug)]
 pub struct BoundDoor {
     /// Which one.
     pub door: Door,
     /// Its socket.
     pub listener: TcpListener,
+    /// What it needs to speak TLS; without it, it speaks plain HTTP.
+    pub tls: Option<TlsAcceptor>,
 }
 
 /// Serves the doors until `stop` says so; then lets requests under way end, for as long as the options allow.
@@ -56,16 +71,19 @@ pub async fn serve(
     metrics: Metrics,
     stop: watch::Receiver<bool>,
 ) {
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     for (bound, service) in doors {
         let acceptor = Acceptor {
             door: bound.door,
             service,
+            tls: bound.tls,
             options: options.clone(),
             metrics: metrics.clone(),
             slots: Arc::new(Semaphore::new(options.max_connections)),
+            by_address: Shares::new(options.max_connections, options.max_connections_per_address),
+            stop: stop.clone(),
         };
-        tasks.spawn(acceptor.run(bound.listener, stop.clone()));
+        tasks.spawn(acceptor.run(bound.listener));
     }
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
@@ -74,108 +92,99 @@ pub async fn serve(
     }
 }
 
-/// Whether a connection says anything at all in time: before its first byte nothing else looks at the clock.
-async fn speaks(stream: &TcpStream, patience: Duration, mut stop: watch::Receiver<bool>) -> bool {
-    let mut byte = [0];
-    tokio::select! {
-        _ = stop.wait_for(|stop| *stop) => false,
-        first = tokio::time::timeout(patience, stream.peek(&mut byte)) => {
-            matches!(first, Ok(Ok(bytes)) if bytes > 0)
-        }
-    }
-}
-
 struct Acceptor {
     door: Door,
     service: DoorService,
+    tls: Option<TlsAcceptor>,
     options: ServerOptions,
     metrics: Metrics,
     slots: Arc<Semaphore>,
+    by_address: Shares<Neighbourhood>,
+    stop: watch::Receiver<bool>,
 }
 
 impl Acceptor {
-    async fn run(self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let graceful = GracefulShutdown::new();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.options.header_read_timeout)
-            .max_buf_size(self.options.header_limit_bytes.max(8192));
-        builder
-            .http2()
-            .timer(TokioTimer::new())
-            .keep_alive_interval(HTTP2_PING_INTERVAL)
-            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
-            .max_concurrent_streams(HTTP2_STREAMS)
-            .max_header_list_size(
-                u32::try_from(self.options.header_limit_bytes).unwrap_or(u32::MAX),
-            );
+    async fn run(self, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        let mut stop = self.stop.clone();
         loop {
             let accepted = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
+                Some(ended) = connections.join_next() => {
+                    note_end(ended);
+                    continue;
+                }
                 accepted = self.accept(&listener) => accepted,
             };
-            let Some((stream, address, slot)) = accepted else {
-                continue;
-            };
-            let peer = Peer {
-                door: self.door,
-                address,
-            };
-            let service =
-                self.service
-                    .clone()
-                    .map_request(move |request: hyper::Request<Incoming>| {
-                        let mut request: Request = request.map(Body::new);
-                        request.extensions_mut().insert(peer);
-                        request
-                    });
-            let (builder, watcher) = (builder.clone(), graceful.watcher());
-            let (door, metrics) = (self.door.as_str(), self.metrics.clone());
-            let (patience, stop) = (self.options.header_read_timeout, stop.clone());
-            tokio::spawn(async move {
-                metrics.connection_opened(door);
-                if speaks(&stream, patience, stop).await {
-                    let connection = builder
-                        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-                    if let Err(error) = watcher.watch(connection.into_owned()).await {
-                        tracing::debug!(door, error = %error, "a connection ended with an error");
-                    }
-                }
-                metrics.connection_closed(door);
-                drop(slot);
-            });
+            if let Some((stream, address, slot)) = accepted {
+                let Ok(share) = self.share_of(address) else {
+                    self.metrics.connection_cut(self.door.as_str(), "address");
+                    continue;
+                };
+                let connection = self.connection(address);
+                connections.spawn(async move {
+                    connection.run(stream).await;
+                    drop((slot, share));
+                });
+            }
         }
         drop(listener);
-        if tokio::time::timeout(self.options.drain, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        let drained = tokio::time::timeout(self.options.drain, async {
+            while let Some(ended) = connections.join_next().await {
+                note_end(ended);
+            }
+        });
+        if drained.await.is_err() {
             tracing::warn!(
                 door = self.door.as_str(),
+                connections = connections.len(),
                 "requests were still under way when the time to drain was over"
             );
+            connections.shutdown().await;
+        }
+    }
+
+    /// What a new connection counts for at its address; nothing at a proxy's, and an error where there are too many.
+    fn share_of(&self, address: SocketAddr) -> Result<Option<Share<Neighbourhood>>, ()> {
+        let proxies = &self.options.trusted_proxies;
+        if proxies.iter().any(|range| range.contains(address.ip())) {
+            return Ok(None);
+        }
+        let share = self.by_address.take(address.ip().into(), 1);
+        share.map(Some).ok_or(())
+    }
+
+    fn connection(&self, address: SocketAddr) -> Connection {
+        Connection {
+            door: self.door,
+            address,
+            service: self.service.clone(),
+            tls: self.tls.clone(),
+            options: self.options.clone(),
+            metrics: self.metrics.clone(),
+            stop: self.stop.clone(),
         }
     }
 
     async fn accept(
         &self,
         listener: &TcpListener,
-    ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
         match listener.accept().await {
-            Ok((stream, address)) => {
-                // Small answers go out at once; a socket that does not know the option still works.
-                let _ = stream.set_nodelay(true);
-                Some((stream, address, slot))
-            }
+            Ok((stream, address)) => Some((stream, address, slot)),
             Err(error) => {
                 tracing::warn!(door = self.door.as_str(), error = %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 None
             }
         }
+    }
+}
+
+fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(error = %error, "a connection ended unexpectedly");
     }
 }

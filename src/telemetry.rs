@@ -19,7 +19,7 @@ use prometheus::{
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-pub use routes::{Answer, RouteMetrics};
+pub use routes::{Answer, RouteMetrics, known_method};
 
 use crate::config::{Log, LogFormat};
 use span_fields::SpanFields;
@@ -177,10 +177,13 @@ pub struct Metrics {
     received_bytes: IntCounterVec,
     sent_bytes: IntCounterVec,
     connections: IntGaugeVec,
+    connections_cut: IntCounterVec,
+    certificate_expires: IntGaugeVec,
     open_uploads: IntGauge,
     auth_failures: IntCounterVec,
     limits_reached: IntCounterVec,
     buffered_bytes: IntGaugeVec,
+    open_transfers: IntGauge,
     cache_hits: IntCounterVec,
     cache_misses: IntCounterVec,
     writer_queue_length: IntGauge,
@@ -344,6 +347,17 @@ impl Metrics {
                 "Connections open now.",
                 &["door"],
             )?,
+            connections_cut: registrar.counters(
+                "berth_connections_closed_total",
+                "Connections, and streams of HTTP/2, that a limit of the listeners ended.",
+                &["door", "reason"],
+            )?,
+            // Without a label, but a family: it has no value where there is no certificate, rather than 1970.
+            certificate_expires: registrar.gauges(
+                "berth_tls_certificate_expires_seconds",
+                "When the served certificate expires, as Unix time.",
+                &[],
+            )?,
             open_uploads: registrar.gauge("berth_open_uploads", "Upload sessions open now.")?,
             auth_failures: registrar.counters(
                 "berth_auth_failures_total",
@@ -359,6 +373,10 @@ impl Metrics {
                 "berth_buffered_bytes",
                 "Bytes of request bodies held in memory now, as limits.buffered_bytes counts them.",
                 &["of"],
+            )?,
+            open_transfers: registrar.gauge(
+                "berth_open_transfers",
+                "Blobs that are sent or received now.",
             )?,
             cache_hits: registrar.counters(
                 "berth_cache_hits_total",
@@ -422,6 +440,20 @@ impl Metrics {
         self.connections.with_label_values(&[door]).dec();
     }
 
+    /// Counts a connection, or a stream of one, that was ended before its time.
+    pub fn connection_cut(&self, door: &'static str, reason: &'static str) {
+        self.connections_cut
+            .with_label_values(&[door, reason])
+            .inc();
+    }
+
+    /// Sets when the certificate that is served expires, in seconds of Unix time.
+    pub fn set_certificate_expiry(&self, unix_seconds: i64) {
+        self.certificate_expires
+            .with_label_values::<&str>(&[])
+            .set(unix_seconds);
+    }
+
     /// Sets how many upload sessions are open.
     pub fn set_open_uploads(&self, uploads: i64) {
         self.open_uploads.set(uploads);
@@ -433,11 +465,15 @@ impl Metrics {
     }
 
     /// Sets how many bytes of request bodies are held in memory.
-    pub fn set_buffered_bytes(&self, bodies: usize, forms: usize) {
-        for (of, bytes) in [("bodies", bodies), ("forms", forms)] {
-            let gauge = self.buffered_bytes.with_label_values(&[of]);
-            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
+    pub fn set_buffered_bytes(&self, of: &'static str, bytes: usize) {
+        let gauge = self.buffered_bytes.with_label_values(&[of]);
+        gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Sets how many blobs are sent or received.
+    pub fn set_open_transfers(&self, transfers: usize) {
+        self.open_transfers
+            .set(i64::try_from(transfers).unwrap_or(i64::MAX));
     }
 
     /// Counts a refusal by a limit, named as its setting is.
@@ -497,10 +533,13 @@ mod tests {
         metrics.connection_opened("ops");
         metrics.connection_opened("ops");
         metrics.connection_closed("ops");
+        metrics.connection_cut("public", "stalled");
+        metrics.set_certificate_expiry(1_798_761_600);
         metrics.set_open_uploads(2);
         metrics.auth_failure("expired");
         metrics.limit_reached("limits.json_body_bytes");
-        metrics.set_buffered_bytes(5, 6);
+        metrics.set_buffered_bytes("json", 5);
+        metrics.set_open_transfers(6);
         metrics.set_cache_lookups("tags", 1, 1);
         metrics.set_writer_queue_length(3);
         drop(metrics.database_latency().read.start());

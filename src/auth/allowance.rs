@@ -4,7 +4,6 @@
 //! unused minute can be spent at once, and after that one more is allowed every `60 / n` seconds.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 
 use moka::ops::compute::Op;
 
@@ -49,13 +48,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
 
     /// Whether one more is allowed; uses nothing up.
     pub(super) fn check(&self, key: &K, now: Millis) -> Result<(), Throttled> {
-        self.judge(self.whole_at.get(key).unwrap_or(now.0), now)
+        self.judge(self.believed(self.whole_at.get(key), now), now)
     }
 
     /// Uses one up, allowed or not.
     pub(super) fn spend(&self, key: K, now: Millis) {
         self.whole_at.entry(key).and_upsert_with(|entry| {
-            let whole_at = entry.map_or(now.0, |entry| *entry.value());
+            let whole_at = self.believed(entry.map(|entry| *entry.value()), now);
             // A key that goes on regardless owes no more than a minute.
             whole_at.clamp(now.0, now.0 + MINUTE_MS) + self.interval_ms
         });
@@ -65,7 +64,7 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
     pub(super) fn take(&self, key: K, now: Millis) -> Result<(), Throttled> {
         let mut judged = Ok(());
         self.whole_at.entry(key).and_compute_with(|entry| {
-            let whole_at = entry.map_or(now.0, |entry| *entry.value());
+            let whole_at = self.believed(entry.map(|entry| *entry.value()), now);
             judged = self.judge(whole_at, now);
             match judged {
                 Ok(()) => Op::Put(whole_at.max(now.0) + self.interval_ms),
@@ -73,6 +72,14 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
             }
         });
         judged
+    }
+
+    /// When the allowance is whole again by what is remembered. Nobody owes more than a minute and an interval: what
+    /// says so was remembered by a clock that has been set back since, and would lock its key out until then.
+    fn believed(&self, remembered: Option<i64>, now: Millis) -> i64 {
+        remembered
+            .filter(|whole_at| *whole_at <= now.0 + MINUTE_MS + self.interval_ms)
+            .unwrap_or(now.0)
     }
 
     fn judge(&self, whole_at: i64, now: Millis) -> Result<(), Throttled> {
@@ -84,21 +91,6 @@ impl<K: Hash + Eq + Send + Sync + 'static> Allowance<K> {
             limit: self.limit,
             retry_after_s: u64::try_from(wait_ms).unwrap_or(0).div_ceil(1_000),
             message: self.message,
-        })
-    }
-}
-
-/// Whoever is behind an address: an IPv6 network of 64 bits belongs to one host or household.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Neighbourhood(IpAddr);
-
-impl From<IpAddr> for Neighbourhood {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => IpAddr::V4(address),
-            IpAddr::V6(address) => {
-                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-            }
         })
     }
 }
@@ -142,11 +134,16 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_counts_as_one_and_a_mapped_address_as_itself() {
-        let of = |text: &str| Neighbourhood::from(text.parse::<IpAddr>().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("::ffff:192.0.2.7"), of("192.0.2.7"));
-        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let allowance = allowance(2);
+        let start = Millis(10 * MINUTE_MS);
+        for _ in 0..3 {
+            allowance.spend("a", start);
+        }
+        let back = start.plus(-2 * MINUTE_MS);
+        allowance.check(&"a", back).unwrap();
+        allowance.take("a", back).unwrap();
+        allowance.take("a", back).unwrap();
+        allowance.take("a", back).unwrap_err();
     }
 }

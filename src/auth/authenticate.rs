@@ -6,12 +6,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Auth;
-use super::allowance::{Neighbourhood, Throttled};
+use super::allowance::Throttled;
 use super::error::RequestError;
 use super::keys::KeyError;
 use super::live::{self, Basis, LiveError, Rights};
@@ -20,9 +21,13 @@ use super::refusal::{ChallengeError, Refusal};
 use super::secrets::{API_KEY_PREFIX, ApiKeySecret};
 use super::tokens::{AccessToken, Good, Kind, TokenError, Verifier};
 use crate::metadata::MetadataError;
+use crate::shares::Neighbourhood;
 
 /// Bytes of an `Authorization` header at most: a token of the greatest length as a password, in base64.
 pub const MAX_HEADER_BYTES: usize = 24 * 1024;
+
+/// How long a secret from an address that sent many wrong ones waits for its turn to be looked at.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an `Authorization` header holds.
 pub(super) enum Authorization<'a> {
@@ -135,7 +140,9 @@ pub fn single_header<'a>(
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(refused("more than one Authorization header was sent"));
+        return Err(refused(
+            "more than one Authorization header was sent: send one",
+        ));
     }
     let text = std::str::from_utf8(value)
         .map_err(|_| refused("the Authorization header cannot be read"))?;
@@ -157,7 +164,9 @@ pub fn basic_credentials(
 
 pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationError> {
     if header.len() > MAX_HEADER_BYTES {
-        return Err(refused("the Authorization header is too long"));
+        return Err(AuthenticationError::Refused(format!(
+            "the Authorization header is too long: it may have {MAX_HEADER_BYTES} bytes"
+        )));
     }
     let unreadable =
         || refused("the Authorization header cannot be read: send Basic or Bearer credentials");
@@ -225,8 +234,7 @@ impl Auth {
         let secret = ApiKeySecret::parse(&secret).ok_or_else(|| {
             refused("this is no API key: the API takes the keys that start with berth_")
         })?;
-        self.attempt(from, &Secret::ApiKey(&secret), self.api_key(&secret))
-            .await
+        self.attempt(from, self.api_key(&secret)).await
     }
 
     /// Who a registry password belongs to.
@@ -241,7 +249,7 @@ impl Auth {
                 refused("the password looks like an API key but is mistyped or cut off")
             })?;
             let key = self.api_key(&secret);
-            let principal = self.attempt(from, &Secret::ApiKey(&secret), key).await?;
+            let principal = self.attempt(from, key).await?;
             return match principal.kind() {
                 PrincipalKind::OperatorKey => Err(refused(
                     "an operator key is no registry password: use an API key of a workspace, or a registry credential",
@@ -267,40 +275,42 @@ impl Auth {
         from: IpAddr,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         let checked = self.checked_credential(username, token);
-        self.attempt(from, &Secret::Credential(token), checked)
-            .await
+        self.attempt(from, checked).await
     }
 
     /// Looks at a secret, and counts it against the address if it is wrong.
     ///
-    /// An address that sent too many wrong ones is let in with a secret that is known from memory to be good, and with
-    /// no other: many clients may stand behind it, and one that is wrong must not lock the others out.
+    /// An address that sent too many wrong ones hears 429 in place of 401, and a few of its secrets are looked at at one
+    /// time, so that it costs no more than that. Right ones are let in all the same: many clients may stand behind one
+    /// address, and one that is wrong must not lock the others out. Keys and tokens cannot be guessed; it is the work
+    /// that has to be limited.
     async fn attempt<T>(
         &self,
         from: IpAddr,
-        secret: &Secret<'_>,
         check: impl Future<Output = Result<T, AuthenticationError>>,
     ) -> Result<T, AuthenticationError> {
         let inner = self.inner();
         let (from, now) = (Neighbourhood::from(from), inner.clock.now());
-        if let Err(throttled) = inner.failures.check(&from, now)
-            && !self.remembers(secret)
-        {
-            return Err(throttled.into());
-        }
+        let throttled = inner.failures.check(&from, now).err();
+        let _place = match &throttled {
+            None => None,
+            Some(throttled) => {
+                let place = tokio::time::timeout(PLACE_TIMEOUT, inner.doubtful.acquire()).await;
+                // The semaphore is never closed: no place means that none became free in time.
+                let Ok(Ok(place)) = place else {
+                    return Err(throttled.clone().into());
+                };
+                Some(place)
+            }
+        };
         let checked = check.await;
         if let Err(AuthenticationError::Refused(_)) = &checked {
             inner.failures.spend(from, now);
+            if let Some(throttled) = throttled {
+                return Err(throttled.into());
+            }
         }
         checked
-    }
-
-    fn remembers(&self, secret: &Secret<'_>) -> bool {
-        let inner = self.inner();
-        match secret {
-            Secret::ApiKey(secret) => inner.metadata.remembers_api_key(secret.hash().as_str()),
-            Secret::Credential(token) => inner.credentials.remembers(token),
-        }
     }
 
     async fn checked_credential(
@@ -419,12 +429,6 @@ impl Auth {
             }
         }
     }
-}
-
-/// What somebody shows to say who they are.
-enum Secret<'a> {
-    ApiKey(&'a ApiKeySecret),
-    Credential(&'a str),
 }
 
 enum VerifyError {

@@ -14,6 +14,7 @@ use super::role::Right;
 use super::target::{RegistryHosts, Target};
 use super::token_endpoint::parent;
 use super::tokens::{self, Claims, CredentialClaims};
+use super::whole_number::WholeNumber;
 use crate::clock::Millis;
 use crate::metadata::Workspace;
 
@@ -26,6 +27,9 @@ const REVOCATION_SLACK_S: i64 = 300;
 /// Bytes of a credential's id.
 const ID_LENGTH: usize = 32;
 
+/// How long a credential may live by any configuration, in seconds.
+type Lifetime = WholeNumber<{ MIN_LIFETIME_S as u64 }, { LIFETIME_CEILING_S as u64 }>;
+
 /// What a credential is asked for with.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
@@ -35,7 +39,7 @@ pub struct CredentialRequest {
     /// Narrows it to these actions.
     pub actions: Option<Vec<String>>,
     /// How long it shall live.
-    pub expires_in_seconds: Option<i64>,
+    pub expires_in_seconds: Option<Lifetime>,
 }
 
 /// A credential, as API.md shows it. No `Debug`: it holds the password.
@@ -149,7 +153,7 @@ impl Auth {
     fn credential_end_s(
         &self,
         principal: &Principal,
-        wanted: Option<i64>,
+        wanted: Option<Lifetime>,
         now: Millis,
     ) -> Result<i64, RequestError> {
         let limit = |seconds: u64| {
@@ -158,8 +162,11 @@ impl Auth {
                 .min(LIFETIME_CEILING_S)
         };
         let longest = limit(self.options().credential_max_seconds);
-        let lifetime =
-            wanted.unwrap_or_else(|| limit(self.options().credential_default_seconds).min(longest));
+        let default = self.options().credential_default_seconds;
+        let lifetime = match wanted {
+            Some(wanted) => limit(wanted.get()),
+            None => limit(default).min(longest),
+        };
         if !(MIN_LIFETIME_S..=longest).contains(&lifetime) {
             return Err(RequestError::BadRequest(format!(
                 "expiresInSeconds is a number from {MIN_LIFETIME_S} to {longest}"
@@ -195,16 +202,25 @@ impl Auth {
             (Some(id), None, None) => {
                 if id.len() != ID_LENGTH || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     return Err(RequestError::BadRequest(String::from(
-                        "credentialId is no id of a credential",
+                        "credentialId is no id of a credential: give the one that came with it",
                     )));
                 }
                 let now = self.clock().now();
+                // Each is a row for half a day.
+                self.inner()
+                    .credentials_revoked
+                    .take(principal.key().id.clone(), now)?;
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
                 change
                     .revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until)
                     .await?;
             }
             (None, Some(id), None) => {
+                if id.contains(char::is_control) {
+                    return Err(RequestError::BadRequest(String::from(
+                        "apiKeyId is no id of an API key: give the one that the list has",
+                    )));
+                }
                 if !change.revoke_api_key_credentials(&workspace.id, id).await? {
                     return Err(RequestError::NotFound(String::from(
                         "this workspace has no such API key",

@@ -1,30 +1,29 @@
-//! The keys that sign tokens: which there are, which one signs now, and where they are kept.
+//! Signing keys: what one is, what it signs, and where they are kept.
 //!
 //! There is one list for each purpose, so that a token of one kind is never a token of another. A key is known before
-//! it signs (`signs_from`) and stays until its last token has ended (`expires_at`): rotation adds a key to the list,
-//! and needs nothing else of this module.
+//! it signs (`signs_from`) and stays until its last token has ended (`expires_at`); when that is decides
+//! `key_schedule`, and who knows of it now is for `key_ring` to say.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{DecodingKey, EncodingKey};
-use serde::Serialize;
 
-use super::key_files;
 use super::key_rows;
 use super::secrets::SecretText;
-use crate::clock::{Clock, Millis};
+use crate::clock::Millis;
 use crate::config::{Config, DatabaseLocation};
-use crate::metadata::{Metadata, MetadataError};
+use crate::metadata::MetadataError;
 
-/// Signing keys that are read at most; rotation leaves a handful.
+/// Signing keys of one purpose at most; rotation leaves two or three.
+pub(super) const MAX_KEYS_OF_A_PURPOSE: usize = 32;
+/// Signing keys that are read at most.
 pub(super) const MAX_KEYS: u32 = 64;
-/// How long to wait before the database is asked again for a key that nobody knows.
-const REFRESH_INTERVAL_MS: i64 = 5_000;
 
 /// What a key signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,7 +56,9 @@ impl Purpose {
         }
     }
 
-    pub(super) fn from_name(name: &str) -> Option<Self> {
+    /// The purpose of this name, as keys are kept and asked for.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|purpose| purpose.as_str() == name)
@@ -89,9 +90,22 @@ pub enum KeyError {
     NoWrappingSecret,
     /// The configured secret is not the one that a key was wrapped with.
     #[error(
-        "the signing key {0} in the database does not open: auth.key_wrapping_secret is not the one it was wrapped with"
+        "the signing key {0} in the database does not open: auth.key_wrapping_secret is not the one it was wrapped with; \
+         `berth keys rewrap` takes the keys over to another secret, and `berth keys reset` makes new ones where the old \
+         secret is lost"
     )]
     WrongWrappingSecret(String),
+    /// The keys are files, which no secret wraps.
+    #[error(
+        "the signing keys of an embedded installation are files, which no secret wraps; `berth keys reset` makes new ones"
+    )]
+    NotWrapped,
+    /// Another rotation is under way, or there were too many.
+    #[error("{0}")]
+    NotNow(String),
+    /// The work on the keys broke off.
+    #[error("a change of the signing keys broke off")]
+    Broken(#[from] tokio::task::JoinError),
     /// The system gave no randomness, or the cryptography library failed.
     #[error("a signing key could not be made or used")]
     Cryptography,
@@ -103,61 +117,146 @@ pub enum KeyError {
     Metadata(#[from] MetadataError),
 }
 
-/// A key in use. No `Debug`: it holds the private half.
-pub(super) struct SigningKey {
-    pub(super) id: String,
-    pub(super) purpose: Purpose,
-    pub(super) public_key: Vec<u8>,
-    pub(super) pkcs8: Vec<u8>,
+/// When a key comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct KeyTimes {
+    /// When it was made.
     pub(super) created_at: Millis,
+    /// From when on it signs, if there is no newer one.
     pub(super) signs_from: Millis,
+    /// When its last token has ended; open while it signs.
     pub(super) expires_at: Option<Millis>,
+}
+
+/// Whether a key was taken back before its time. What it signed keeps this at hand, so that a request that is under way
+/// is stopped too.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Standing(Arc<AtomicBool>);
+
+impl Standing {
+    pub(super) fn is_taken_back(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn take_back(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// A key in use. Cheap to clone. No `Debug`: it holds the private half.
+#[derive(Clone)]
+pub(super) struct SigningKey {
+    pair: Arc<Pair>,
+    pub(super) times: KeyTimes,
+    standing: Standing,
+}
+
+struct Pair {
+    id: String,
+    purpose: Purpose,
+    public_key: Vec<u8>,
+    pkcs8: Vec<u8>,
     encoding: EncodingKey,
     decoding: DecodingKey,
 }
 
 impl SigningKey {
-    /// A new key that signs from now on.
-    pub(super) fn generate(purpose: Purpose, now: Millis) -> Result<Self, KeyError> {
-        let random = aws_lc_rs::rand::SystemRandom::new();
-        let document =
-            Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Cryptography)?;
-        Self::from_pkcs8(document.as_ref(), purpose, now, now, None).ok_or(KeyError::Cryptography)
-    }
-
-    pub(super) fn from_pkcs8(
-        pkcs8: &[u8],
+    /// A new key.
+    pub(super) fn generate(
         purpose: Purpose,
         created_at: Millis,
         signs_from: Millis,
-        expires_at: Option<Millis>,
-    ) -> Option<Self> {
+    ) -> Result<Self, KeyError> {
+        let random = aws_lc_rs::rand::SystemRandom::new();
+        let document =
+            Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Cryptography)?;
+        let times = KeyTimes {
+            created_at,
+            signs_from,
+            expires_at: None,
+        };
+        Self::from_pkcs8(document.as_ref(), purpose, times).ok_or(KeyError::Cryptography)
+    }
+
+    pub(super) fn from_pkcs8(pkcs8: &[u8], purpose: Purpose, times: KeyTimes) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let public_key = pair.public_key().as_ref().to_vec();
-        Some(Self {
+        let pair = Pair {
             id: thumbprint(&public_key),
             purpose,
             encoding: EncodingKey::from_ed_der(pkcs8),
             decoding: DecodingKey::from_ed_der(&public_key),
             public_key,
             pkcs8: pkcs8.to_vec(),
-            created_at,
-            signs_from,
-            expires_at,
+        };
+        Some(Self {
+            pair: Arc::new(pair),
+            times,
+            standing: Standing::default(),
         })
     }
 
+    /// The same key with other times.
+    pub(super) fn at(&self, times: KeyTimes) -> Self {
+        Self {
+            times,
+            ..self.clone()
+        }
+    }
+
+    /// The same key, to end then.
+    pub(super) fn ending(&self, expires_at: Millis) -> Self {
+        self.at(KeyTimes {
+            expires_at: Some(expires_at),
+            ..self.times
+        })
+    }
+
+    /// The thumbprint of its public half: the `kid` of its tokens.
+    pub(super) fn id(&self) -> &str {
+        &self.pair.id
+    }
+
+    pub(super) fn purpose(&self) -> Purpose {
+        self.pair.purpose
+    }
+
+    pub(super) fn public_key(&self) -> &[u8] {
+        &self.pair.public_key
+    }
+
+    pub(super) fn pkcs8(&self) -> &[u8] {
+        &self.pair.pkcs8
+    }
+
     pub(super) fn encoding(&self) -> &EncodingKey {
-        &self.encoding
+        &self.pair.encoding
     }
 
     pub(super) fn decoding(&self) -> &DecodingKey {
-        &self.decoding
+        &self.pair.decoding
     }
 
-    fn lives(&self, now: Millis) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
+
+    /// Nothing that it signed counts from now on.
+    pub(super) fn take_back(&self) {
+        self.standing.take_back();
+    }
+
+    /// Whether what it signed may still count.
+    pub(super) fn lives(&self, now: Millis) -> bool {
+        self.times.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Of the keys that may sign, the newest: every replica chooses the same.
+pub(super) fn signer(keys: &[SigningKey], purpose: Purpose, now: Millis) -> Option<&SigningKey> {
+    keys.iter()
+        .filter(|key| key.purpose() == purpose && key.times.signs_from <= now && key.lives(now))
+        .max_by_key(|key| (key.times.signs_from, key.id()))
 }
 
 /// RFC 7638 over the members that RFC 8037 requires of an Ed25519 key.
@@ -193,187 +292,6 @@ impl KeyLocation {
     }
 }
 
-enum Source {
-    /// One process owns the files: nothing appears behind its back.
-    Files,
-    /// Another replica may add a key at any time.
-    Database {
-        metadata: Metadata,
-        secret: SecretText,
-    },
-}
-
-struct Ring {
-    keys: RwLock<Arc<Vec<Arc<SigningKey>>>>,
-    source: Source,
-    refreshed_at: Mutex<Millis>,
-    clock: Clock,
-}
-
-/// The keys of this installation. Cheap to clone.
-#[derive(Clone)]
-pub struct KeyRing(Arc<Ring>);
-
-impl KeyRing {
-    /// Reads the keys, and makes those that are missing.
-    pub async fn open(
-        location: &KeyLocation,
-        metadata: &Metadata,
-        clock: Clock,
-    ) -> Result<Self, KeyError> {
-        match location {
-            KeyLocation::Files(data_dir) => Self::open_files(data_dir, clock),
-            KeyLocation::Database(secret) => {
-                Self::open_database(metadata, secret.as_ref(), clock).await
-            }
-        }
-    }
-
-    /// Reads the keys of an embedded installation from `<data_dir>/keys`, and makes those that are missing.
-    ///
-    /// It blocks: it is for the start.
-    pub fn open_files(data_dir: &std::path::Path, clock: Clock) -> Result<Self, KeyError> {
-        let folder = data_dir.join("keys");
-        let mut keys = key_files::read(&folder)?;
-        let now = clock.now();
-        for purpose in Purpose::ALL {
-            if signer(&keys, purpose, now).is_none() {
-                let key = SigningKey::generate(purpose, now)?;
-                key_files::write(&folder, &key)?;
-                keys.push(Arc::new(key));
-            }
-        }
-        Ok(Self::new(keys, Source::Files, clock))
-    }
-
-    /// Reads the keys that replicas share from the database, and makes those that are missing.
-    ///
-    /// # Errors
-    /// [`KeyError::NoWrappingSecret`] without a secret, or with one that is too short.
-    pub async fn open_database(
-        metadata: &Metadata,
-        secret: Option<&SecretText>,
-        clock: Clock,
-    ) -> Result<Self, KeyError> {
-        let secret = secret
-            .filter(|secret| secret.reveal().len() >= key_rows::MIN_SECRET_BYTES)
-            .ok_or(KeyError::NoWrappingSecret)?;
-        let mut keys = key_rows::read(metadata, secret).await?;
-        let now = clock.now();
-        for purpose in Purpose::ALL {
-            if signer(&keys, purpose, now).is_none() {
-                let key = SigningKey::generate(purpose, now)?;
-                key_rows::write(metadata, secret, &key).await?;
-                keys.push(Arc::new(key));
-            }
-        }
-        let source = Source::Database {
-            metadata: metadata.clone(),
-            secret: secret.clone(),
-        };
-        Ok(Self::new(keys, source, clock))
-    }
-
-    fn new(keys: Vec<Arc<SigningKey>>, source: Source, clock: Clock) -> Self {
-        let refreshed_at = Mutex::new(clock.now());
-        Self(Arc::new(Ring {
-            keys: RwLock::new(Arc::new(keys)),
-            source,
-            refreshed_at,
-            clock,
-        }))
-    }
-
-    fn keys(&self) -> Arc<Vec<Arc<SigningKey>>> {
-        // A poisoned lock guards a pointer: its value is whole.
-        Arc::clone(&self.0.keys.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The key that signs now.
-    pub(super) fn signer(&self, purpose: Purpose) -> Result<Arc<SigningKey>, KeyError> {
-        signer(&self.keys(), purpose, self.0.clock.now()).ok_or(KeyError::NoSigner(purpose))
-    }
-
-    /// The key of this id, if it is one of ours, has this purpose and has not ended.
-    pub(super) fn verifier(&self, purpose: Purpose, id: &str) -> Option<Arc<SigningKey>> {
-        let now = self.0.clock.now();
-        self.keys()
-            .iter()
-            .find(|key| key.purpose == purpose && key.id == id && key.lives(now))
-            .cloned()
-    }
-
-    /// Looks for keys that another replica has made, at most once in some seconds; false when it did not look.
-    pub(super) async fn refresh(&self) -> Result<bool, KeyError> {
-        let Source::Database { metadata, secret } = &self.0.source else {
-            return Ok(false);
-        };
-        {
-            let now = self.0.clock.now();
-            let mut refreshed_at = self
-                .0
-                .refreshed_at
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            if now < refreshed_at.plus(REFRESH_INTERVAL_MS) {
-                return Ok(false);
-            }
-            *refreshed_at = now;
-        }
-        let keys = key_rows::read(metadata, secret).await?;
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(true)
-    }
-
-    /// The public keys of access tokens, as a JWK set. Keys of credentials are nobody else's business.
-    #[must_use]
-    pub fn jwks(&self) -> JwkSet {
-        let now = self.0.clock.now();
-        let keys = self.keys();
-        let published = keys
-            .iter()
-            .filter(|key| key.purpose == Purpose::AccessToken && key.lives(now));
-        JwkSet {
-            keys: published
-                .map(|key| Jwk {
-                    kty: "OKP",
-                    crv: "Ed25519",
-                    alg: "EdDSA",
-                    r#use: "sig",
-                    kid: key.id.clone(),
-                    x: URL_SAFE_NO_PAD.encode(&key.public_key),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// Of the keys that may sign, the newest; of two replicas that started at once, both choose the same.
-fn signer(keys: &[Arc<SigningKey>], purpose: Purpose, now: Millis) -> Option<Arc<SigningKey>> {
-    keys.iter()
-        .filter(|key| key.purpose == purpose && key.signs_from <= now && key.lives(now))
-        .max_by_key(|key| (key.signs_from, key.id.as_str()))
-        .cloned()
-}
-
-/// A JWK set (RFC 7517).
-#[derive(Clone, Debug, Serialize)]
-pub struct JwkSet {
-    /// Its keys.
-    pub keys: Vec<Jwk>,
-}
-
-/// A public Ed25519 key (RFC 8037).
-#[derive(Clone, Debug, Serialize)]
-pub struct Jwk {
-    kty: &'static str,
-    crv: &'static str,
-    alg: &'static str,
-    r#use: &'static str,
-    kid: String,
-    x: String,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,77 +306,5 @@ mod tests {
             thumbprint(&public_key),
             "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
         );
-    }
-
-    #[test]
-    fn files_are_made_once_and_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::manual(Millis(1_000));
-        let first = KeyRing::open_files(folder.path(), clock.clone()).unwrap();
-        let second = KeyRing::open_files(folder.path(), clock).unwrap();
-        for purpose in Purpose::ALL {
-            let key = first.signer(purpose).unwrap();
-            assert_eq!(key.id, second.signer(purpose).unwrap().id);
-            assert!(second.verifier(purpose, &key.id).is_some());
-        }
-        assert_eq!(
-            std::fs::read_dir(folder.path().join("keys"))
-                .unwrap()
-                .count(),
-            2
-        );
-    }
-
-    #[test]
-    fn a_key_of_one_purpose_verifies_nothing_of_the_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let ring = KeyRing::open_files(folder.path(), Clock::manual(Millis(1_000))).unwrap();
-        let key = ring.signer(Purpose::RegistryCredential).unwrap();
-        assert!(ring.verifier(Purpose::AccessToken, &key.id).is_none());
-    }
-
-    #[test]
-    fn only_access_token_keys_are_published() {
-        let folder = tempfile::tempdir().unwrap();
-        let ring = KeyRing::open_files(folder.path(), Clock::manual(Millis(1_000))).unwrap();
-        let published = ring.jwks().keys;
-        assert_eq!(published.len(), 1);
-        assert_eq!(
-            published[0].kid,
-            ring.signer(Purpose::AccessToken).unwrap().id
-        );
-        let json = serde_json::to_value(&published[0]).unwrap();
-        assert_eq!(json["use"], "sig");
-        assert!(json.get("d").is_none());
-    }
-
-    #[test]
-    fn the_newest_key_that_may_sign_does_and_an_ended_one_is_gone() {
-        let key = |signs_from, expires_at: Option<i64>| {
-            let mut key = SigningKey::generate(Purpose::AccessToken, Millis(0)).unwrap();
-            key.signs_from = Millis(signs_from);
-            key.expires_at = expires_at.map(Millis);
-            Arc::new(key)
-        };
-        let old = key(0, Some(300));
-        let new = key(200, None);
-        let clock = Clock::manual(Millis(100));
-        let ring = KeyRing::new(
-            vec![Arc::clone(&old), Arc::clone(&new)],
-            Source::Files,
-            clock.clone(),
-        );
-        assert_eq!(ring.signer(Purpose::AccessToken).unwrap().id, old.id);
-        assert_eq!(
-            ring.jwks().keys.len(),
-            2,
-            "a key is published before it signs"
-        );
-        clock.advance(100);
-        assert_eq!(ring.signer(Purpose::AccessToken).unwrap().id, new.id);
-        assert!(ring.verifier(Purpose::AccessToken, &old.id).is_some());
-        clock.advance(100);
-        assert!(ring.verifier(Purpose::AccessToken, &old.id).is_none());
-        assert_eq!(ring.jwks().keys.len(), 1);
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::action::ActionSet;
+use super::keys::Standing;
 use super::principal::{Narrowing, PatternCache, Principal, PrincipalKind};
 use super::role::Role;
 use crate::clock::Millis;
@@ -31,6 +32,8 @@ pub(super) struct Proof {
     pub(super) generations: Generations,
     pub(super) credential: Option<CredentialLimits>,
     pub(super) expires_at: Millis,
+    /// The standing of the key that signed it.
+    pub(super) signed_by: Standing,
 }
 
 /// As of which revocations a token was issued: a later one voids it.
@@ -133,9 +136,7 @@ pub(super) async fn principal_of_key(
     })?;
     let workspace = match &key.workspace_id {
         None => None,
-        Some(id) => Some(rights.workspace(id).await?.ok_or(LiveError::Withdrawn(
-            "the workspace behind it has been deleted",
-        ))?),
+        Some(id) => Some(rights.workspace(id).await?.ok_or(WORKSPACE_GONE)?),
     };
     let images = key
         .repositories
@@ -147,73 +148,75 @@ pub(super) async fn principal_of_key(
         repository: None,
         actions: key_actions(&key)?,
     };
+    let kind = if workspace.is_some() {
+        PrincipalKind::ApiKey
+    } else {
+        PrincipalKind::OperatorKey
+    };
+    let by_key = Principal {
+        kind,
+        id: key.id.clone(),
+        actor: format!("key:{}", key.id),
+        role,
+        expires_at: key.expires_at,
+        workspace,
+        narrowing,
+        basis: basis.clone(),
+        key,
+    };
     match basis {
-        Basis::Key { id } => Ok(Principal {
-            kind: if workspace.is_some() {
-                PrincipalKind::ApiKey
-            } else {
-                PrincipalKind::OperatorKey
-            },
-            id: id.clone(),
-            actor: format!("key:{id}"),
-            role,
-            expires_at: key.expires_at,
-            workspace,
-            narrowing,
-            basis: basis.clone(),
-            key,
-        }),
-        Basis::Token(proof) => {
-            let workspace = workspace
-                .filter(|workspace| workspace.id == proof.workspace_id)
-                .ok_or(LiveError::Withdrawn(
-                    "the workspace behind it has been deleted",
-                ))?;
-            let generations = Generations {
-                key: key.credential_generation,
-                workspace: workspace.credential_generation,
-            };
-            if generations != proof.generations {
-                return Err(LiveError::Withdrawn("it has been revoked"));
-            }
-            let (kind, id, actor, narrowing) = match &proof.credential {
-                None => (
-                    PrincipalKind::ApiKey,
-                    key.id.clone(),
-                    format!("key:{}", key.id),
-                    narrowing,
-                ),
-                Some(limits) => {
-                    if rights.is_revoked(&workspace.id, &limits.id).await? {
-                        return Err(LiveError::Withdrawn("it has been revoked"));
-                    }
-                    let narrowing = Narrowing {
-                        images: narrowing.images,
-                        repository: limits.repository.clone(),
-                        actions: narrowing.actions.intersection(limits.actions),
-                    };
-                    let actor = format!("credential:{}", limits.id);
-                    (
-                        PrincipalKind::RegistryCredential,
-                        limits.id.clone(),
-                        actor,
-                        narrowing,
-                    )
-                }
-            };
-            Ok(Principal {
-                kind,
-                id,
-                actor,
-                role,
-                workspace: Some(workspace),
-                narrowing,
-                expires_at: Some(proof.expires_at),
-                basis: basis.clone(),
-                key,
-            })
-        }
+        Basis::Key { .. } => Ok(by_key),
+        Basis::Token(proof) => by_token(rights, by_key, proof).await,
     }
+}
+
+const WORKSPACE_GONE: LiveError = LiveError::Withdrawn("the workspace behind it has been deleted");
+const REVOKED: LiveError = LiveError::Withdrawn("it has been revoked");
+
+/// What is left of the key that a token came from, if the token still counts.
+async fn by_token(
+    rights: &mut Rights<'_>,
+    by_key: Principal,
+    proof: &Proof,
+) -> Result<Principal, LiveError> {
+    if proof.signed_by.is_taken_back() {
+        return Err(LiveError::Withdrawn(
+            "the key that signed it has been replaced",
+        ));
+    }
+    let workspace = by_key.workspace.as_ref();
+    let workspace = workspace
+        .filter(|workspace| workspace.id == proof.workspace_id)
+        .ok_or(WORKSPACE_GONE)?;
+    let generations = Generations {
+        key: by_key.key.credential_generation,
+        workspace: workspace.credential_generation,
+    };
+    if generations != proof.generations {
+        return Err(REVOKED);
+    }
+    let expires_at = Some(proof.expires_at);
+    let Some(limits) = &proof.credential else {
+        return Ok(Principal {
+            expires_at,
+            ..by_key
+        });
+    };
+    if rights.is_revoked(&workspace.id, &limits.id).await? {
+        return Err(REVOKED);
+    }
+    Ok(Principal {
+        kind: PrincipalKind::RegistryCredential,
+        id: limits.id.clone(),
+        actor: format!("credential:{}", limits.id),
+        narrowing: Narrowing {
+            images: by_key.narrowing.images,
+            repository: limits.repository.clone(),
+            actions: by_key.narrowing.actions.intersection(limits.actions),
+        },
+        expires_at,
+        ..by_key
+    })
 }
 
 fn key_actions(key: &ApiKey) -> Result<ActionSet, MetadataError> {

@@ -11,13 +11,16 @@ mod decide;
 mod error;
 mod granted;
 mod key_files;
+mod key_ring;
 mod key_rows;
+mod key_schedule;
 mod keys;
 mod last_used;
 mod live;
 mod principal;
 mod refusal;
 mod role;
+mod rotation;
 mod scope;
 mod secret_file;
 mod secrets;
@@ -28,6 +31,7 @@ pub(crate) mod testing;
 mod tests;
 mod token_endpoint;
 mod tokens;
+mod whole_number;
 
 use std::sync::Arc;
 
@@ -41,12 +45,17 @@ pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
 pub use error::RequestError;
 pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
-pub use keys::{Jwk, JwkSet, KeyError, KeyLocation, KeyRing, Purpose};
+pub use key_ring::{Jwk, JwkSet};
+pub use keys::{KeyError, KeyLocation, Purpose};
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
 pub use role::{Right, Role, UnknownRole};
+pub use rotation::{
+    RotateSigningKeys, SIGNING_KEYS_INTERVAL, SigningKeyView, reset_signing_keys,
+    rewrap_signing_keys,
+};
 pub use scope::{
     CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
 };
@@ -55,15 +64,21 @@ pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, Secret
 pub use target::RegistryHosts;
 pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};
 pub use tokens::{AccessToken, TokenError};
+pub use whole_number::WholeNumber;
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError};
 use crate::oci::RepositoryName;
-use allowance::{Allowance, Neighbourhood};
+use crate::shares::Neighbourhood;
+use allowance::Allowance;
+use key_ring::KeyRing;
+use key_schedule::Schedule;
 use last_used::LastUsed;
 use principal::PatternCache;
 use tokens::{Credential, Verifier};
 
+/// Secrets that are looked at at one time, of all addresses that sent too many wrong ones.
+const DOUBTFUL_AT_ONCE: usize = 2;
 /// Revocations that one call forgets at most.
 const PURGE_BATCH: u32 = 1_000;
 
@@ -90,6 +105,18 @@ pub struct AuthOptions {
     pub token_cache_entries: u64,
     /// Where the signing keys are kept.
     pub keys: KeyLocation,
+    /// How long a signing key signs before the next one does, in seconds; 0 is for good.
+    pub signing_key_rotation_seconds: u64,
+}
+
+impl AuthOptions {
+    fn schedule(&self) -> Schedule {
+        Schedule::of_seconds(
+            self.signing_key_rotation_seconds,
+            self.credential_max_seconds,
+            self.access_token_seconds,
+        )
+    }
 }
 
 struct Inner {
@@ -100,7 +127,9 @@ struct Inner {
     patterns: PatternCache,
     last_used: LastUsed,
     failures: Allowance<Neighbourhood>,
+    doubtful: tokio::sync::Semaphore,
     credentials_issued: Allowance<String>,
+    credentials_revoked: Allowance<String>,
     tokens_issued: Allowance<String>,
     credentials: Verifier<Credential>,
     access_tokens: Verifier<AccessToken>,
@@ -117,7 +146,8 @@ impl Auth {
         metadata: Metadata,
         clock: Clock,
     ) -> Result<Self, KeyError> {
-        let keys = KeyRing::open(&options.keys, &metadata, clock.clone()).await?;
+        let schedule = options.schedule();
+        let keys = KeyRing::open(&options.keys, &metadata, schedule, clock.clone()).await?;
         let (issuer, entries) = (&options.service_name, options.token_cache_entries);
         let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
         let access_tokens = Verifier::new(keys.clone(), issuer.clone(), entries);
@@ -129,6 +159,11 @@ impl Auth {
         let credentials_issued = Allowance::new(
             "limits.credentials_per_minute",
             "this key asked for too many registry credentials; each can be used until it ends",
+            options.credentials_per_minute,
+        );
+        let credentials_revoked = Allowance::new(
+            "limits.credentials_per_minute",
+            "this key revoked too many registry credentials one by one; revoke those of a key, or all, at once",
             options.credentials_per_minute,
         );
         let tokens_issued = Allowance::new(
@@ -144,7 +179,9 @@ impl Auth {
             patterns: PatternCache::new(),
             last_used: LastUsed::default(),
             failures,
+            doubtful: tokio::sync::Semaphore::new(DOUBTFUL_AT_ONCE),
             credentials_issued,
+            credentials_revoked,
             tokens_issued,
             credentials,
             access_tokens,
@@ -264,7 +301,9 @@ fn anonymous(scope: String) -> Refusal {
     Refusal::Challenge {
         error: None,
         scope,
-        message: String::from("authentication is needed"),
+        message: String::from(
+            "authentication is needed: log in with an API key or a registry credential as the password",
+        ),
     }
 }
 

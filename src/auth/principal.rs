@@ -252,7 +252,67 @@ impl PatternCache {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
     use super::*;
+    use crate::oci::testing::{made_by, near, whole};
+
+    /// What a pattern is made of, as its message tells it.
+    const GRAMMAR: &str = "[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*";
+    const SOME_PATTERNS: &str = "(\\*\\*|[a-c*?-]{1,4})(/(\\*\\*|[a-c*?-]{1,4})){0,3}";
+    const SOME_IMAGES: &str = "[a-c]{1,3}(-[a-c]{1,2})?(/[a-c]{1,3}){0,3}";
+
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
+
+    /// The regular expression of a pattern without `**`: what globs have meant since they are.
+    fn meaning(pattern: &str) -> Regex {
+        let translated: String = pattern
+            .chars()
+            .map(|character| match character {
+                '*' => String::from("[^/]*"),
+                '?' => String::from("[^/]"),
+                other => regex::escape(&other.to_string()),
+            })
+            .collect();
+        whole(&translated)
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_agree_with_their_grammar(text in prop_oneof![made_by(SOME_PATTERNS), near(SOME_PATTERNS)], long in 1..300_usize) {
+            let repeated = text.repeat(long);
+            for text in [text, repeated] {
+                let expected = SPECIFICATION.is_match(&text) && text.len() <= MAX_PATTERN_BYTES;
+                prop_assert_eq!(patterns(&[&text]).is_ok(), expected, "{:?}", text);
+            }
+        }
+
+        #[test]
+        fn a_pattern_holds_what_it_means(pattern in "[a-c*?-]{1,4}(/[a-c*?-]{1,4}){0,2}", image in made_by(SOME_IMAGES)) {
+            prop_assume!(!pattern.contains("**"));
+            let held = patterns(&[&pattern]).unwrap().hold(&image.parse().unwrap());
+            prop_assert_eq!(held, meaning(&pattern).is_match(&image), "{} {}", pattern, image);
+        }
+
+        #[test]
+        fn a_name_is_a_pattern_that_holds_itself_alone(name in made_by(SOME_IMAGES), other in made_by(SOME_IMAGES)) {
+            let held = patterns(&[&name]).unwrap().hold(&other.parse().unwrap());
+            prop_assert_eq!(held, name == other);
+            prop_assert!(patterns(&[&name]).unwrap().cover(&name));
+        }
+
+        /// A key never makes another one that holds an image which it does not hold itself.
+        #[test]
+        fn what_is_covered_holds_no_more(own in made_by(SOME_PATTERNS), wanted in prop_oneof![made_by(SOME_PATTERNS), made_by(SOME_IMAGES)], image in made_by(SOME_IMAGES)) {
+            let (own, image) = (patterns(&[&own]).unwrap(), image.parse().unwrap());
+            if own.cover(&wanted) && patterns(&[&wanted]).unwrap().hold(&image) {
+                prop_assert!(own.hold(&image));
+            }
+        }
+    }
 
     fn patterns(list: &[&str]) -> Result<ImagePatterns, PatternError> {
         ImagePatterns::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>())

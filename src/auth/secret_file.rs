@@ -6,12 +6,9 @@ use std::path::Path;
 
 /// Writes `content` to `path` with mode 0600, replacing what is there, and syncs file and folder.
 ///
-/// It blocks: it is for the start, not for requests.
+/// It blocks: not for a task that serves requests.
 pub fn write_secret_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let folder = folder_of(path);
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::other("a secret needs a file name"))?;
@@ -25,6 +22,21 @@ pub fn write_secret_file(path: &Path, content: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     File::open(folder)?.sync_all()
+}
+
+/// Removes a file that may be gone already, and syncs its folder. It blocks.
+pub(super) fn remove_secret_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {

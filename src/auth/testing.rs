@@ -54,6 +54,7 @@ pub(crate) fn options(folder: &TempDir) -> AuthOptions {
         tokens_per_minute: 1_000,
         token_cache_entries: 100,
         keys: KeyLocation::Files(folder.path().to_owned()),
+        signing_key_rotation_seconds: 90 * 24 * 3_600,
     }
 }
 
@@ -164,7 +165,8 @@ impl Installation {
             .await
             .unwrap();
         let workspace = Arc::clone(principal.workspace().unwrap());
-        let request = serde_json::from_value(request).unwrap();
+        let request = serde_json::from_value(request)
+            .map_err(|error| RequestError::BadRequest(error.to_string()))?;
         self.auth
             .issue_credential(&principal, &workspace, &request, &hosts())
     }

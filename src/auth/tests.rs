@@ -901,7 +901,7 @@ mod what_tokens_are {
         change(&mut header, &mut claims);
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&header), encode(&claims));
-        let pair = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(&key.pkcs8).unwrap();
+        let pair = aws_lc_rs::signature::Ed25519KeyPair::from_pkcs8(key.pkcs8()).unwrap();
         format!(
             "{signed}.{}",
             URL_SAFE_NO_PAD.encode(pair.sign(signed.as_bytes()))
@@ -924,7 +924,7 @@ mod what_tokens_are {
             .keys
             .signer(Purpose::RegistryCredential)
             .unwrap();
-        let stranger = SigningKey::generate(Purpose::AccessToken, START).unwrap();
+        let stranger = SigningKey::generate(Purpose::AccessToken, START, START).unwrap();
         let now = installation.clock.now().seconds();
         let taken = async |token: &str| {
             auth.authenticate_registry(Some(&bearer(token)), HERE)
@@ -936,7 +936,7 @@ mod what_tokens_are {
             taken(&forge(good, &access_key, |_, _| {})).await,
             "the forge itself works"
         );
-        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(&stranger.public_key)});
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(stranger.public_key())});
         assert!(
             taken(&forge(good, &access_key, |header, _| {
                 header["jwk"] = jwk.clone();
@@ -1004,13 +1004,13 @@ mod what_tokens_are {
             (
                 "unknown kid",
                 forge(good, ours, |header, _| {
-                    header["kid"] = json!(stranger.id);
+                    header["kid"] = json!(stranger.id());
                 }),
             ),
             (
                 "kid of the other purpose",
                 forge(good, &credential_key, |header, _| {
-                    header["kid"] = json!(credential_key.id);
+                    header["kid"] = json!(credential_key.id());
                 }),
             ),
             ("another key", forge(good, &stranger, |_, _| {})),
@@ -1121,14 +1121,14 @@ mod what_tokens_are {
         // HS256 with the public key as the secret, as confused libraries take it.
         let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
         header.typ = Some(String::from("berth-access"));
-        header.kid = Some(access_key.id.clone());
+        header.kid = Some(access_key.id().to_owned());
         let claims: Value = serde_json::from_slice(
             &URL_SAFE_NO_PAD
                 .decode(good.split('.').nth(1).unwrap())
                 .unwrap(),
         )
         .unwrap();
-        let secret = jsonwebtoken::EncodingKey::from_secret(&access_key.public_key);
+        let secret = jsonwebtoken::EncodingKey::from_secret(access_key.public_key());
         assert!(!taken(&jsonwebtoken::encode(&header, &claims, &secret).unwrap()).await);
 
         // Any flipped character of the signed parts.

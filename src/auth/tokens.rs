@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionSet};
-use super::keys::{KeyError, KeyRing, Purpose};
+use super::key_ring::KeyRing;
+use super::keys::{KeyError, Purpose, Standing};
 use super::live::{CredentialLimits, Generations, Proof};
 use super::secrets::SecretText;
 use crate::clock::Millis;
@@ -141,13 +142,14 @@ pub(super) trait Kind: Sized + Send + Sync + 'static {
     const PURPOSE: Purpose;
     type Body: DeserializeOwned;
 
-    fn from_claims(claims: Claims<Self::Body>) -> Option<Self>;
+    fn from_claims(claims: Claims<Self::Body>, signed_by: &Standing) -> Option<Self>;
 }
 
 fn proof(
     parent: ParentClaims,
     expires_at: Millis,
     credential: Option<CredentialLimits>,
+    signed_by: &Standing,
 ) -> Arc<Proof> {
     Arc::new(Proof {
         key_id: parent.key,
@@ -158,6 +160,7 @@ fn proof(
         },
         credential,
         expires_at,
+        signed_by: signed_by.clone(),
     })
 }
 
@@ -170,7 +173,7 @@ impl Kind for Credential {
     const PURPOSE: Purpose = Purpose::RegistryCredential;
     type Body = CredentialClaims;
 
-    fn from_claims(claims: Claims<CredentialClaims>) -> Option<Self> {
+    fn from_claims(claims: Claims<CredentialClaims>, signed_by: &Standing) -> Option<Self> {
         let body = claims.body;
         let limits = CredentialLimits {
             id: claims.jti,
@@ -180,7 +183,7 @@ impl Kind for Credential {
         let expires_at = Millis(claims.exp.checked_mul(1000)?);
         Some(Self {
             prefix: body.prefix,
-            proof: proof(body.parent, expires_at, Some(limits)),
+            proof: proof(body.parent, expires_at, Some(limits), signed_by),
         })
     }
 }
@@ -189,7 +192,7 @@ impl Kind for AccessToken {
     const PURPOSE: Purpose = Purpose::AccessToken;
     type Body = AccessClaims;
 
-    fn from_claims(claims: Claims<AccessClaims>) -> Option<Self> {
+    fn from_claims(claims: Claims<AccessClaims>, signed_by: &Standing) -> Option<Self> {
         let body = claims.body;
         let mut repositories = Vec::new();
         let mut catalog = false;
@@ -220,7 +223,7 @@ impl Kind for AccessToken {
         Some(Self {
             repositories,
             catalog,
-            proof: proof(body.parent, expires_at, limits),
+            proof: proof(body.parent, expires_at, limits, signed_by),
         })
     }
 }
@@ -234,7 +237,7 @@ pub(super) fn sign<B: Serialize>(
     let key = ring.signer(purpose)?;
     let mut header = Header::new(Algorithm::EdDSA);
     header.typ = Some(purpose.token_type().to_owned());
-    header.kid = Some(key.id.clone());
+    header.kid = Some(key.id().to_owned());
     let token = jsonwebtoken::encode(&header, claims, key.encoding())
         .map_err(|_| KeyError::Cryptography)?;
     Ok(SecretText::new(token))
@@ -317,11 +320,6 @@ impl<T: Kind> Verifier<T> {
         Ok(Good(checked))
     }
 
-    /// Whether a token was found good before, and is remembered.
-    pub(super) fn remembers(&self, token: &str) -> bool {
-        token.len() <= MAX_TOKEN_BYTES && self.checked.contains_key(&hash(token))
-    }
-
     fn check(&self, token: &str) -> Result<Checked<T>, TokenError> {
         let kind = T::PURPOSE.token_type();
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
@@ -347,7 +345,7 @@ impl<T: Kind> Verifier<T> {
             .map_err(|_| TokenError::Invalid)?
             .claims;
         let (not_before_s, expires_at_s) = (claims.nbf, claims.exp);
-        let token = T::from_claims(claims).ok_or(TokenError::Invalid)?;
+        let token = T::from_claims(claims, key.standing()).ok_or(TokenError::Invalid)?;
         Ok(Checked {
             token,
             key_id,

@@ -1,6 +1,5 @@
 //! `berth api-key`: the keys of a workspace.
 
-use anyhow::Context as _;
 use berth::clock::Clock;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value};
@@ -8,8 +7,8 @@ use serde_json::{Map, Value};
 use super::Context;
 use super::connection::Connection;
 use super::credentials::Action;
+use super::expiry::Expiry;
 use super::output::{Column, Format};
-use super::units;
 use super::whoami;
 
 const COLUMNS: [Column; 8] = [
@@ -79,12 +78,8 @@ pub(super) struct Create {
     /// Only these of what the role may do; separated by commas
     #[arg(long, value_enum, value_delimiter = ',')]
     actions: Vec<Action>,
-    /// When it ends, counted from now, such as 90d [default: never]
-    #[arg(long, value_name = "TIME", value_parser = units::seconds)]
-    expires_in: Option<u64>,
-    /// When it ends, such as 2030-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
-    expires_at: Option<String>,
+    #[command(flatten)]
+    expiry: Expiry,
     #[command(flatten)]
     connection: Connection,
 }
@@ -159,17 +154,7 @@ impl Create {
         if !self.actions.is_empty() {
             body.insert(String::from("actions"), Action::list(&self.actions));
         }
-        let expires_at = match self.expires_in {
-            Some(seconds) => {
-                let milliseconds = i64::try_from(seconds)
-                    .ok()
-                    .and_then(|seconds| seconds.checked_mul(1000))
-                    .context("--expires-in is too long")?;
-                Some(clock.now().plus(milliseconds).rfc3339())
-            }
-            None => self.expires_at.clone(),
-        };
-        if let Some(expires_at) = expires_at {
+        if let Some(expires_at) = self.expiry.expires_at(clock)? {
             body.insert(String::from("expiresAt"), Value::from(expires_at));
         }
         Ok(Value::Object(body))

@@ -299,7 +299,7 @@ impl Client {
 }
 
 /// The innermost error: the outer ones only say that sending failed.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -20,8 +20,9 @@ Examples:
   berth config check
   berth config check --config /etc/berth/berth.toml
 
-Takes the file and the environment into account, as `berth serve` does. Prints
-one line for each error and exits with 1 when there is any.")]
+Takes the file and the environment into account, as `berth serve` does, and
+reads the files of the certificate. Prints one line for each error and exits
+with 1 when there is any.")]
 pub(super) struct Check {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -38,6 +39,7 @@ impl Config {
                     &[],
                 )?;
                 telemetry::check_filter(&config.log)?;
+                berth::tls::check(&config.tls)?;
                 context.output.line(config.to_masked_toml().trim_end())?;
                 Ok(())
             }

@@ -9,7 +9,12 @@ mod client;
 mod config;
 mod connection;
 mod credentials;
+mod expiry;
+mod health;
+mod installation;
+mod keys;
 mod login;
+mod operator_key;
 mod output;
 mod prompt;
 mod serve;
@@ -55,6 +60,7 @@ enum Command {
     Serve(serve::Serve),
     #[command(subcommand)]
     Config(config::Config),
+    Health(health::Health),
     Login(login::Login),
     Logout(login::Logout),
     Whoami(whoami::Whoami),
@@ -65,6 +71,10 @@ enum Command {
     Workspace(workspace::Workspace),
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
+    #[command(subcommand)]
+    OperatorKey(operator_key::OperatorKey),
+    #[command(subcommand)]
+    Keys(keys::Keys),
 }
 
 /// What a command may use of the process around it; tests hand in their own.
@@ -120,6 +130,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
     let result = match cli.command {
         Command::Serve(command) => command.run(&mut context),
         Command::Config(command) => command.run(&mut context),
+        Command::Health(command) => command.run(&mut context),
         Command::Login(command) => command.run(&mut context),
         Command::Logout(command) => command.run(&mut context),
         Command::Whoami(command) => command.run(&mut context),
@@ -127,6 +138,8 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
         Command::Account(command) => command.run(&mut context),
         Command::Workspace(command) => command.run(&mut context),
         Command::ApiKey(command) => command.run(&mut context),
+        Command::OperatorKey(command) => command.run(&mut context),
+        Command::Keys(command) => command.run(&mut context),
     };
     match result {
         Ok(()) => 0,

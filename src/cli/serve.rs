@@ -11,9 +11,11 @@ use berth::http::Door;
 use berth::telemetry;
 use berth::tenancy::FirstStart;
 use clap::Args;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Context;
+use super::health::from_this_machine;
 
 /// Start the registry
 #[derive(Args)]
@@ -80,22 +82,39 @@ async fn start(config: Config) -> anyhow::Result<()> {
     // Listened for before anything is started, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let running = app::start(&config, Clock::System).await?;
     greet(&running, &mut std::io::stdout().lock())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    tell_manager(NotifyState::Ready);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                tracing::info!("SIGHUP: the files of the certificate are looked at");
+                running.reload_certificate().await;
+            }
+        }
     }
+    tell_manager(NotifyState::Stopping);
     tracing::info!("stopping: requests under way may end");
     running.stop().await;
     Ok(())
 }
 
+/// Tells the service manager that started this process, if it asked for it by NOTIFY_SOCKET, how far the server is.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(error = %error, "the service manager could not be told how far the server is");
+    }
+}
+
 /// Says where the doors are, and after the first start what to try next.
 fn greet(running: &Running, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "berth {}", env!("CARGO_PKG_VERSION"))?;
-    for (door, address) in &running.addresses {
-        writeln!(out, "{:<8}http://{address}", door.as_str())?;
+    for (door, _) in &running.addresses {
+        let url = running.url(*door).unwrap_or_default();
+        writeln!(out, "{:<8}{url}", door.as_str())?;
     }
     if let Some(first) = &running.first_start {
         first_steps(running, first, out)?;
@@ -115,6 +134,8 @@ fn first_steps(running: &Running, first: &FirstStart, out: &mut impl Write) -> s
         return writeln!(out);
     };
     let key_file = key_file.display();
+    // Clients know no "every interface", and take plain HTTP on this machine's own address alone.
+    let address = from_this_machine(address);
     writeln!(
         out,
         "There is a workspace \"main\"; its key is in {key_file}. Try:\n"

@@ -1,5 +1,7 @@
 //! Tests of the command line: whole commands against a server that answers what the test wrote down.
 
+mod keys;
+
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Cursor, Read, Write};
@@ -7,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use berth::clock::{Clock, Millis};
 use clap::CommandFactory;
@@ -81,7 +84,10 @@ impl Stub {
     }
 
     fn request(&self) -> Request {
-        self.requests.try_recv().expect("one more request")
+        // The answer may be read before the request is handed over.
+        self.requests
+            .recv_timeout(Duration::from_secs(10))
+            .expect("one more request")
     }
 }
 
@@ -926,4 +932,74 @@ fn short_secrets_are_masked_whole() {
     assert_eq!(masked("0123456789abcdef"), "012********def");
     assert_eq!(masked("äöü3456789abcüöä"), "äöü********üöä");
     assert_eq!(plain("a\u{1b}[31m\r\nb"), "a [31m  b");
+}
+
+/// The address of `stub`, as the ops door's setting has it.
+fn address_of(stub: &Stub) -> &str {
+    stub.url.strip_prefix("http://").unwrap()
+}
+
+#[test]
+fn health_asks_the_ops_door_and_says_what_it_answered() {
+    let answers = [
+        (200, "ready\n"),
+        (503, "not ready: the storage\n"),
+        (204, ""),
+        (301, "elsewhere"),
+        (404, &"x".repeat(5000)),
+    ];
+    let stub = Stub::start(answers.map(|(status, body)| Answer {
+        status,
+        headers: "Location: http://127.0.0.1:1/\r\n",
+        body: body.to_owned(),
+    }));
+    let person = Person::new().with("BERTH_SERVER__OPS_LISTEN", address_of(&stub));
+    assert_eq!(person.run(&["health"]).succeeded(), "ready\n");
+    assert_eq!(stub.request().line, "GET /readyz HTTP/1.1");
+    assert_eq!(
+        person.run(&["health"]).failed(),
+        format!(
+            "error: {} answered 503 Service Unavailable: not ready: the storage",
+            address_of(&stub)
+        )
+    );
+    for status in ["204", "301"] {
+        assert!(person.run(&["health"]).failed().contains(status));
+    }
+    assert!(person.run(&["health"]).failed().len() < 1200);
+}
+
+#[test]
+fn health_finds_the_door_as_the_server_does() {
+    let ready = || Answer {
+        status: 200,
+        headers: "",
+        body: String::from("ready\n"),
+    };
+    let stub = Stub::start([ready(), ready()]);
+    let port = address_of(&stub).rsplit_once(':').unwrap().1;
+    let person = Person::new().with("BERTH_SERVER__OPS_LISTEN", "127.0.0.1:1");
+    assert_eq!(
+        person.run(&["health"]).failed(),
+        "error: cannot reach 127.0.0.1:1: Connection refused (os error 111)"
+    );
+    // Every interface is one that no client can connect to; this machine's own is meant.
+    let everywhere = format!("0.0.0.0:{port}");
+    person
+        .run(&["health", "--ops-listen", &everywhere])
+        .succeeded();
+    let file = person.home.path().join("berth.toml");
+    std::fs::write(
+        &file,
+        format!("[server]\nops_listen = \"{}\"\n", address_of(&stub)),
+    )
+    .unwrap();
+    let file = file.to_str().unwrap();
+    Person::new().run(&["health", "--config", file]).succeeded();
+    assert!(
+        Person::new()
+            .run(&["health", "--ops-listen", "here"])
+            .failed()
+            .contains("ops")
+    );
 }

@@ -7,6 +7,14 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
         .ok_or_else(|| String::from("write a time such as 90s, 30m, 12h or 7d"))
 }
 
+/// The same, or `0`.
+pub(super) fn seconds_or_zero(text: &str) -> Result<u64, String> {
+    match text {
+        "0" => Ok(0),
+        text => seconds(text),
+    }
+}
+
 /// Parses `10GiB`, `500MB` or plain bytes.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     scaled(
@@ -80,6 +88,9 @@ mod tests {
         for text in ["", "0", "-1", "h", "1w", "1.5h", "99999999999999999999d"] {
             assert!(seconds(text).is_err(), "{text}");
         }
+        assert_eq!(seconds_or_zero("0"), Ok(0));
+        assert_eq!(seconds_or_zero("1d"), Ok(86_400));
+        assert!(seconds_or_zero("").is_err());
     }
 
     #[test]

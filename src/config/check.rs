@@ -9,6 +9,9 @@ use super::{Config, ConfigError, Problem};
 const DAY_SECONDS: u64 = 24 * 3600;
 const GIB: u64 = 1024 * 1024 * 1024;
 
+/// How long a signing key may sign: longer than its tokens live, and not for ever.
+const SIGNING_KEY_ROTATION_SECONDS: RangeInclusive<u64> = DAY_SECONDS..=365 * DAY_SECONDS;
+
 /// The shortest secret that may wrap signing keys, in bytes.
 const KEY_WRAPPING_SECRET_MIN_BYTES: usize = 32;
 
@@ -21,6 +24,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut findings = Findings(Vec::new());
         self.check_server(&mut findings);
+        self.check_tls(&mut findings);
         self.check_database(&mut findings);
         self.check_limits(&mut findings);
         self.check_auth(&mut findings);
@@ -80,9 +84,48 @@ impl Config {
             1..=3600,
         );
         findings.range(
+            "server.response_idle_timeout_seconds",
+            server.response_idle_timeout_seconds,
+            1..=3600,
+        );
+        findings.range(
             "server.max_connections",
             server.max_connections,
             1..=1_000_000,
+        );
+        findings.range(
+            "server.max_connections_per_address",
+            server.max_connections_per_address,
+            1..=1_000_000,
+        );
+    }
+
+    fn check_tls(&self, findings: &mut Findings) {
+        let tls = &self.tls;
+        match (&tls.certificate_file, &tls.key_file) {
+            (Some(_), None) => findings.add(
+                "tls.key_file",
+                "is not set, but tls.certificate_file is; TLS needs both",
+            ),
+            (None, Some(_)) => findings.add(
+                "tls.certificate_file",
+                "is not set, but tls.key_file is; TLS needs both",
+            ),
+            (Some(_), Some(_)) if tls.doors.is_empty() => findings.add(
+                "tls.doors",
+                "is empty, so that the certificate would serve nothing; name a door, or unset both files",
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        findings.range(
+            "tls.watch_interval_seconds",
+            tls.watch_interval_seconds,
+            1..=3600,
+        );
+        findings.range(
+            "tls.handshake_timeout_seconds",
+            tls.handshake_timeout_seconds,
+            1..=60,
         );
     }
 
@@ -119,6 +162,7 @@ impl Config {
             1024..=64 * 1024 * 1024,
         );
         findings.range("limits.tag_parameters", limits.tag_parameters, 0..=1000);
+        findings.range("limits.page", limits.page, 1..=10_000);
         findings.range(
             "limits.upload_idle_seconds",
             limits.upload_idle_seconds,
@@ -149,6 +193,11 @@ impl Config {
             "limits.buffered_bytes",
             limits.buffered_bytes,
             1024..=usize::try_from(u32::MAX).unwrap_or(usize::MAX),
+        );
+        findings.range(
+            "limits.open_transfers",
+            limits.open_transfers,
+            4..=1_000_000,
         );
         for (key, per_minute) in [
             (
@@ -210,6 +259,17 @@ impl Config {
             auth.token_cache_entries,
             0..=10_000_000,
         );
+        let rotation = auth.signing_key_rotation_seconds;
+        if rotation != 0 && !SIGNING_KEY_ROTATION_SECONDS.contains(&rotation) {
+            findings.add(
+                "auth.signing_key_rotation_seconds",
+                &format!(
+                    "is {rotation}, but must be 0 (never), or from {} to {}",
+                    SIGNING_KEY_ROTATION_SECONDS.start(),
+                    SIGNING_KEY_ROTATION_SECONDS.end()
+                ),
+            );
+        }
         match &auth.key_wrapping_secret {
             Some(secret) if secret.expose().len() < KEY_WRAPPING_SECRET_MIN_BYTES => findings.add(
                 "auth.key_wrapping_secret",

@@ -25,6 +25,8 @@ pub use values::{AddressRange, BaseUrl, DatabaseUrl, InvalidValue, Scheme, Secre
 pub struct Config {
     /// Listeners, addresses and connection limits.
     pub server: Server,
+    /// TLS at the doors.
+    pub tls: Tls,
     /// Where metadata lives.
     pub database: Database,
     /// Where bytes live.
@@ -61,7 +63,7 @@ pub struct Server {
     pub public_url: Option<BaseUrl>,
     /// How nodes reach the pull door; the public URL when absent.
     pub pull_url: Option<BaseUrl>,
-    /// Proxies whose `X-Forwarded-*` headers count.
+    /// Proxies whose `X-Forwarded-For`, `-Proto` and `-Host` count.
     pub trusted_proxies: Vec<AddressRange>,
     /// How long requests may finish after a stop signal, in seconds.
     pub drain_seconds: u64,
@@ -71,8 +73,12 @@ pub struct Server {
     pub header_read_timeout_seconds: u64,
     /// How long the body of a request may be silent, in seconds.
     pub body_idle_timeout_seconds: u64,
+    /// How long a client may leave an answer unread, in seconds.
+    pub response_idle_timeout_seconds: u64,
     /// Connections each door holds open at once.
     pub max_connections: usize,
+    /// Connections of one address that each door holds open at once.
+    pub max_connections_per_address: usize,
 }
 
 impl Default for Server {
@@ -90,9 +96,61 @@ impl Default for Server {
             header_limit_bytes: 64 * 1024,
             header_read_timeout_seconds: 75,
             body_idle_timeout_seconds: 60,
+            response_idle_timeout_seconds: 60,
             max_connections: 10_000,
+            max_connections_per_address: 4000,
         }
     }
+}
+
+/// TLS at the doors. Off when no certificate is named.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate and what chains it to an authority, in PEM, the server's own first.
+    pub certificate_file: Option<PathBuf>,
+    /// Its private key, in PEM.
+    pub key_file: Option<PathBuf>,
+    /// The doors that speak TLS.
+    pub doors: Vec<DoorName>,
+    /// How often the files are looked at, in seconds.
+    pub watch_interval_seconds: u64,
+    /// How long a client may take to agree on a connection, in seconds.
+    pub handshake_timeout_seconds: u64,
+}
+
+impl Tls {
+    /// Whether a door speaks TLS.
+    #[must_use]
+    pub fn is_on(&self, door: DoorName) -> bool {
+        self.certificate_file.is_some() && self.doors.contains(&door)
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate_file: None,
+            key_file: None,
+            doors: vec![DoorName::Public, DoorName::Pull, DoorName::Api],
+            watch_interval_seconds: 5,
+            handshake_timeout_seconds: 10,
+        }
+    }
+}
+
+/// A door, as the configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorName {
+    /// What clients push to and pull from.
+    Public,
+    /// What the nodes of a cluster pull from.
+    Pull,
+    /// The management API alone.
+    Api,
+    /// Metrics and health.
+    Ops,
 }
 
 /// Where metadata lives.
@@ -145,6 +203,8 @@ pub struct Limits {
     pub manifest_bytes: usize,
     /// `tag` parameters in one manifest PUT.
     pub tag_parameters: usize,
+    /// Tags or repositories in one answer at most; a longer list has a link to the rest.
+    pub page: u32,
     /// How long an upload session may rest, in seconds.
     pub upload_idle_seconds: u64,
     /// Upload sessions a workspace may have open at once.
@@ -154,8 +214,10 @@ pub struct Limits {
     pub rehash_bytes: u64,
     /// The largest JSON body of the management API, in bytes.
     pub json_body_bytes: usize,
-    /// Bodies held in memory at one time, in bytes: of manifests and JSON, and as much again of forms at `/token`.
+    /// Bodies held in memory at one time, in bytes: of manifests, as much again of JSON, and of forms at `/token`.
     pub buffered_bytes: usize,
+    /// Blobs that are sent or received at one time.
+    pub open_transfers: usize,
     /// Wrong passwords and keys that one address may send in a minute.
     pub auth_failures_per_minute: u32,
     /// Registry credentials that one API key may ask for in a minute.
@@ -169,11 +231,13 @@ impl Default for Limits {
         Self {
             manifest_bytes: 4 * 1024 * 1024,
             tag_parameters: 100,
+            page: 1000,
             upload_idle_seconds: 24 * 3600,
             open_uploads_per_workspace: 1000,
             rehash_bytes: 1024 * 1024 * 1024,
             json_body_bytes: 64 * 1024,
             buffered_bytes: 64 * 1024 * 1024,
+            open_transfers: 8192,
             auth_failures_per_minute: 60,
             credentials_per_minute: 120,
             tokens_per_minute: 1200,
@@ -199,6 +263,8 @@ pub struct Auth {
     pub key_wrapping_secret: Option<Secret>,
     /// A file that holds `key_wrapping_secret`. Read by [`Config::load`], which moves its content there.
     pub key_wrapping_secret_file: Option<PathBuf>,
+    /// How long a signing key signs before the next one does, in seconds; 0 is for good.
+    pub signing_key_rotation_seconds: u64,
     /// Verified tokens remembered in memory.
     pub token_cache_entries: u64,
 }
@@ -213,6 +279,7 @@ impl Default for Auth {
             api_keys_as_passwords: true,
             key_wrapping_secret: None,
             key_wrapping_secret_file: None,
+            signing_key_rotation_seconds: 90 * 24 * 3600,
             token_cache_entries: 10_000,
         }
     }

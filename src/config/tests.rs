@@ -182,7 +182,12 @@ fn every_key_has_a_variable() {
             let name = format!("BERTH_{section}__{key}").to_uppercase();
             let text = match value {
                 serde_json::Value::String(text) => text,
-                serde_json::Value::Array(_) | serde_json::Value::Null => String::new(),
+                serde_json::Value::Array(items) => items
+                    .iter()
+                    .map(|item| item.as_str().unwrap())
+                    .collect::<Vec<_>>()
+                    .join(","),
+                serde_json::Value::Null => String::new(),
                 other => other.to_string(),
             };
             assert_eq!(
@@ -274,7 +279,7 @@ fn an_unknown_key_in_the_file_is_refused_with_the_nearest_one() {
     insta::assert_snapshot!(
         refusal(from_file("[server]\npublic_listn = \"127.0.0.1:1\"\n[sorage]\npath = \"x\"\n[empty]\n[log]\n")),
         @r#"
-    empty is not a key; the nearest is storage.path
+    empty is not a key; the nearest is tls.doors
     server.public_listn is not a key; the nearest is server.public_listen
     sorage.path is not a key; the nearest is storage.path
     "#
@@ -315,6 +320,7 @@ fn values_out_of_range_are_refused_together() {
         refusal(from_file(
             "[server]\npull_listen = \"127.0.0.1:5000\"\nmax_connections = 0\n\
              [auth]\ncredential_default_seconds = 600\ncredential_max_seconds = 300\naccess_token_seconds = 59\n\
+             signing_key_rotation_seconds = 86399\n\
              service_name = \"my \\\"registry\\\"\"\n\
              [log]\nfilter = \"\"\n"
         )),
@@ -324,6 +330,7 @@ fn values_out_of_range_are_refused_together() {
     auth.service_name is "my \"registry\"", but must be 1 to 64 letters, digits, dots, colons, dashes or underscores
     auth.credential_default_seconds is 600, but must not exceed auth.credential_max_seconds, which is 300
     auth.access_token_seconds is 59, but must be from 60 to 3600
+    auth.signing_key_rotation_seconds is 86399, but must be 0 (never), or from 86400 to 31536000
     log.filter is empty; write a level such as "info"
     "#
     );
@@ -341,6 +348,11 @@ fn ranges_include_their_ends() {
         config.auth.credential_default_seconds = seconds;
         config.validate().unwrap_err();
     }
+    for (seconds, is_right) in [(0, true), (1, false), (86_400, true), (31_536_001, false)] {
+        let mut config = Config::default();
+        config.auth.signing_key_rotation_seconds = seconds;
+        assert_eq!(config.validate().is_ok(), is_right, "{seconds}");
+    }
 }
 
 #[test]
@@ -352,6 +364,39 @@ fn doors_on_port_zero_do_not_collide() {
     assert!(config.is_ok());
     let everywhere = from_environment(&[("BERTH_SERVER__PUBLIC_LISTEN", "0.0.0.0:5009")]);
     assert!(refusal(everywhere).contains("server.ops_listen"));
+}
+
+#[test]
+fn tls_needs_a_certificate_a_key_and_a_door() {
+    let certificate = ("BERTH_TLS__CERTIFICATE_FILE", "/tls/tls.crt");
+    let key = ("BERTH_TLS__KEY_FILE", "/tls/tls.key");
+    let config = from_environment(&[certificate, key]).unwrap();
+    assert_eq!(
+        config.tls.doors,
+        [DoorName::Public, DoorName::Pull, DoorName::Api]
+    );
+    let ops = ("BERTH_TLS__DOORS", "ops");
+    let config = from_environment(&[certificate, key, ops]).unwrap();
+    assert_eq!(config.tls.doors, [DoorName::Ops]);
+    let refused = [
+        vec![certificate],
+        vec![key],
+        vec![certificate, key, ("BERTH_TLS__DOORS", "")],
+        vec![("BERTH_TLS__DOORS", "public, front")],
+    ];
+    let messages: Vec<String> = refused
+        .iter()
+        .map(|pairs| refusal(from_environment(pairs)))
+        .collect();
+    insta::assert_snapshot!(
+        messages.join("\n"),
+        @r"
+    tls.key_file is not set, but tls.certificate_file is; TLS needs both
+    tls.certificate_file is not set, but tls.key_file is; TLS needs both
+    tls.doors is empty, so that the certificate would serve nothing; name a door, or unset both files
+    BERTH_TLS__DOORS cannot be used: unknown variant `front`, expected one of `public`, `pull`, `api`, `ops`
+    "
+    );
 }
 
 #[test]

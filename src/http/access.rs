@@ -28,16 +28,20 @@ pub(super) struct CatalogAccess(pub(super) GrantedCatalog);
 /// Somebody, whoever it is: what `GET /v2/` asks for.
 pub(super) struct Authenticated;
 
+/// A path that is no text once it is decoded.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the path is not UTF-8 in percent-encoding")]
+pub(super) struct NoText;
+
 /// One segment of the path, decoded.
-pub(super) async fn segment(parts: &mut Parts, name: &str) -> String {
-    let Ok(params) = RawPathParams::from_request_parts(parts, &()).await else {
-        return String::new();
-    };
-    params
+pub(super) async fn segment(parts: &mut Parts, name: &str) -> Result<String, NoText> {
+    let params = RawPathParams::from_request_parts(parts, &()).await;
+    let params = params.map_err(|_| NoText)?;
+    Ok(params
         .iter()
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value.to_owned())
-        .unwrap_or_default()
+        .unwrap_or_default())
 }
 
 fn authorization<'a>(
@@ -120,7 +124,7 @@ impl<P: Permission> FromRequestParts<Shared> for Access<P> {
         http: &Shared,
     ) -> Result<Self, DistributionError> {
         let name: RepositoryName = segment(parts, "name")
-            .await
+            .await?
             .parse()
             .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
         if let Some(notes) = parts.extensions.get::<Notes>() {

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
+use futures_util::StreamExt as _;
 
 use super::Shared;
 use super::access::{Access, segment};
@@ -25,7 +26,7 @@ impl axum::extract::FromRequestParts<Shared> for PathDigest {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "digest").await;
+        let text = segment(parts, "digest").await?;
         parse_digest(&text).map(Self)
     }
 }
@@ -73,7 +74,10 @@ pub(super) async fn get_blob(
             .header(CONTENT_RANGE, &format!("bytes */{size}")));
         }
     };
+    let transfer = http.transfer(caller_workspace(&access))?;
     let reader = http.registry.read_blob(&blob, range.clone()).await?;
+    // The place among the transfers is held until the body is dropped.
+    let reader = reader.inspect(move |_| _ = &transfer);
     let mut headers = blob_headers(&blob, range.end - range.start);
     if status == StatusCode::PARTIAL_CONTENT {
         let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);
@@ -84,6 +88,12 @@ pub(super) async fn get_blob(
         headers,
         Body::from_stream(reader),
     ))
+}
+
+/// Whoever asks holds the place, whosever the blob is.
+fn caller_workspace(access: &Access<Pull>) -> &str {
+    let workspace = access.granted.principal().workspace();
+    workspace.map_or("", |workspace| &workspace.id)
 }
 
 pub(super) async fn delete_blob(

@@ -1,72 +1,86 @@
 //! Request bodies: streamed with a limit on silence, or collected with a limit on size and on what all of them hold.
 
-use std::sync::Arc;
+use std::hash::Hash;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http_body_util::BodyExt;
+use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Http;
 
 use crate::registry::ChunkError;
+use crate::shares::{Neighbourhood, Share, Shares};
 
-/// Bytes past a limit that are read and dropped before the answer.
-const DRAIN_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-
-/// A body as it comes. It is an error when nothing comes for `idle_seconds`.
+/// A body as it comes, which holds its place among the transfers until it ends. It is an error when nothing comes for `idle_seconds`.
 pub(super) fn stream(
     body: Body,
     idle_seconds: u64,
+    transfer: Share<String>,
 ) -> impl Stream<Item = Result<Bytes, ChunkError>> + Send + Unpin + 'static {
     let idle = Duration::from_secs(idle_seconds);
     Box::pin(futures_util::stream::unfold(
-        body.into_data_stream(),
-        move |mut body| async move {
-            match tokio::time::timeout(idle, body.next()).await {
-                Ok(None) => None,
-                Ok(Some(Ok(bytes))) => Some((Ok(bytes), body)),
-                Ok(Some(Err(error))) => Some((Err(ChunkError::Broken(error.to_string())), body)),
-                Err(_) => Some((Err(ChunkError::Idle(idle_seconds)), body)),
-            }
+        (body.into_data_stream(), transfer),
+        move |(mut body, transfer)| async move {
+            let item = match tokio::time::timeout(idle, body.next()).await {
+                Ok(None) => return None,
+                Ok(Some(Ok(bytes))) => Ok(bytes),
+                Ok(Some(Err(error))) => Err(ChunkError::Broken(error.to_string())),
+                Err(_) => Err(ChunkError::Idle(idle_seconds)),
+            };
+            Some((item, (body, transfer)))
         },
     ))
 }
 
-/// Bytes of bodies that are in memory at one time.
+/// Of what all may hold, what one workspace may: one part of so many.
+const WORKSPACE_PART: usize = 4;
+/// Of what all may hold, what one address may: one part of so many. It is not known yet whose it is.
+const ADDRESS_PART: usize = 16;
+/// How long a form may take as a whole, in seconds: it is small, and anybody may send one.
+const FORM_SECONDS: u64 = 10;
+
+/// Memory for the bodies of requests: of three kinds, so that none stands in the way of another.
 #[derive(Clone, Debug)]
-pub struct Budget {
-    left: Arc<Semaphore>,
-    bytes: usize,
+pub struct Budgets {
+    manifests: Shares<String>,
+    json: Shares<String>,
+    forms: Shares<Neighbourhood>,
 }
 
-impl Budget {
-    /// A budget of this many bytes, none of them spent.
+impl Budgets {
+    /// So many bytes of each kind, and for one workspace or address a part of it, but at least the largest body.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        let bytes = bytes.min(Semaphore::MAX_PERMITS);
+    pub fn new(bytes: usize, largest_body_bytes: usize) -> Self {
+        let each = (bytes / WORKSPACE_PART).max(largest_body_bytes);
+        let of_address = (bytes / ADDRESS_PART).max(FORM_LIMIT.bytes);
         Self {
-            left: Arc::new(Semaphore::new(bytes)),
-            bytes,
+            manifests: Shares::new(bytes, each),
+            json: Shares::new(bytes, each),
+            forms: Shares::new(bytes, of_address),
         }
     }
 
-    /// Bytes that are held now.
+    /// Bytes that are held now, of each kind.
     #[must_use]
-    pub fn held_bytes(&self) -> usize {
-        self.bytes - self.left.available_permits()
-    }
-
-    /// Never waits: whoever waits for memory holds what it has already, and many of them would wait for each other.
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).ok()?;
-        Arc::clone(&self.left).try_acquire_many_owned(bytes).ok()
+    pub fn held_bytes(&self) -> [(&'static str, usize); 3] {
+        [
+            ("manifests", self.manifests.held()),
+            ("json", self.json.held()),
+            ("forms", self.forms.held()),
+        ]
     }
 }
+
+/// A password of the greatest length, and a few names; anybody may send one.
+const FORM_LIMIT: BodyLimit = BodyLimit {
+    key: "token_form",
+    bytes: 32 * 1024,
+};
 
 /// A limit on one body, by the name of its setting.
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +90,9 @@ pub(super) struct BodyLimit {
 }
 
 /// A whole body. Its bytes count against the budget until this is dropped.
-pub(super) struct Collected {
+pub(super) struct Collected<K: Hash + Eq + Clone> {
     pub(super) bytes: Bytes,
-    pub(super) held: Option<OwnedSemaphorePermit>,
+    pub(super) held: Share<K>,
 }
 
 /// Why a body could not be collected.
@@ -86,7 +100,7 @@ pub(super) struct Collected {
 pub(super) enum CollectError {
     #[error("the body may have {} bytes", .0.bytes)]
     TooLarge(BodyLimit),
-    #[error("the registry holds as many bodies in memory as it may; try again in a second")]
+    #[error("as many bodies are held in memory as may be; try again in a few seconds")]
     Busy,
     #[error("the body ended before its time: {0}")]
     Broken(String),
@@ -116,62 +130,79 @@ impl CollectError {
 }
 
 impl Http {
-    /// The whole body of a request that somebody may make.
-    pub(super) async fn collect(
+    /// The whole manifest that somebody of a workspace pushes.
+    pub(super) async fn collect_manifest(
         &self,
         body: Body,
-        limit: BodyLimit,
-    ) -> Result<Collected, CollectError> {
-        collect(body, limit, &self.bodies, self.options.body_idle_seconds).await
+        workspace_id: &str,
+    ) -> Result<Collected<String>, CollectError> {
+        let limit = BodyLimit {
+            key: "limits.manifest_bytes",
+            bytes: self.options.manifest_limit_bytes,
+        };
+        let budget = (&self.bodies.manifests, workspace_id.to_owned());
+        collect(body, limit, budget, self.options.body_idle_seconds).await
     }
 
-    /// The whole body of a request of which nobody knows yet whose it is.
+    /// The whole JSON of a request to the management API, by somebody of a workspace, or for the installation.
+    pub(super) async fn collect_json(
+        &self,
+        body: Body,
+        workspace_id: &str,
+    ) -> Result<Collected<String>, CollectError> {
+        let limit = BodyLimit {
+            key: "limits.json_body_bytes",
+            bytes: self.options.json_limit_bytes,
+        };
+        let budget = (&self.bodies.json, workspace_id.to_owned());
+        collect(body, limit, budget, self.options.body_idle_seconds).await
+    }
+
+    /// The whole form at `/token`, of which nobody knows yet whose it is.
     pub(super) async fn collect_form(
         &self,
         body: Body,
-        limit: BodyLimit,
-    ) -> Result<Collected, CollectError> {
-        collect(body, limit, &self.forms, self.options.body_idle_seconds).await
+        from: IpAddr,
+    ) -> Result<Collected<Neighbourhood>, CollectError> {
+        let seconds = self.options.body_idle_seconds.min(FORM_SECONDS);
+        let budget = (&self.bodies.forms, Neighbourhood::from(from));
+        collect(body, FORM_LIMIT, budget, seconds).await
     }
 }
 
-async fn collect(
+async fn collect<K: Hash + Eq + Clone>(
     mut body: Body,
     limit: BodyLimit,
-    budget: &Budget,
-    idle_seconds: u64,
-) -> Result<Collected, CollectError> {
+    (budget, key): (&Shares<K>, K),
+    seconds: u64,
+) -> Result<Collected<K>, CollectError> {
     if body.size_hint().lower() > limit.bytes as u64 {
         return Err(CollectError::TooLarge(limit));
     }
-    // One time for all of it: what is collected is small.
-    let idle = Duration::from_secs(idle_seconds);
-    tokio::time::timeout(idle, read(&mut body, limit, budget))
+    let held = budget.take(key, 0).ok_or(CollectError::Busy)?;
+    // One time for all of it: what is collected is small. What is larger is refused as soon as that shows; the listener
+    // sees to it that a client which is still writing hears the answer.
+    tokio::time::timeout(Duration::from_secs(seconds), read(&mut body, limit, held))
         .await
         .unwrap_or(Err(CollectError::Idle))
 }
 
-async fn read(
+async fn read<K: Hash + Eq + Clone>(
     body: &mut Body,
     limit: BodyLimit,
-    budget: &Budget,
-) -> Result<Collected, CollectError> {
+    mut held: Share<K>,
+) -> Result<Collected<K>, CollectError> {
     let mut bytes = BytesMut::new();
-    let mut held: Option<OwnedSemaphorePermit> = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| CollectError::Broken(error.to_string()))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if bytes.len() + data.len() > limit.bytes {
-            drop((bytes, held));
-            drain(body).await;
             return Err(CollectError::TooLarge(limit));
         }
-        let more = budget.take(data.len()).ok_or(CollectError::Busy)?;
-        match &mut held {
-            Some(held) => held.merge(more),
-            None => held = Some(more),
+        if !held.grow(data.len()) {
+            return Err(CollectError::Busy);
         }
         bytes.extend_from_slice(&data);
     }
@@ -179,15 +210,4 @@ async fn read(
         bytes: bytes.freeze(),
         held,
     })
-}
-
-/// Reads on past a limit for a while: a client that is still writing would see its connection break, not our answer.
-async fn drain(body: &mut Body) {
-    let mut left_bytes = DRAIN_LIMIT_BYTES;
-    while let Some(Ok(frame)) = body.frame().await {
-        left_bytes = left_bytes.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left_bytes == 0 {
-            return;
-        }
-    }
 }

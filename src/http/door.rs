@@ -2,11 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use axum::http::HeaderMap;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 
 use super::{Http, HttpOptions};
-use crate::config::{BaseUrl, Scheme};
+use crate::config::{AddressRange, BaseUrl, Scheme};
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+
+/// The addresses of `X-Forwarded-For` that are looked at, from the right.
+const HOPS_LIMIT: usize = 32;
 
 /// The longest `Host` that is believed, in bytes: a name of 253, a colon and a port.
 const HOST_LIMIT_BYTES: usize = 260;
@@ -42,8 +50,10 @@ impl Door {
 pub struct Peer {
     /// The listener.
     pub door: Door,
-    /// The other end.
+    /// The other end: the client, or a proxy.
     pub address: SocketAddr,
+    /// Whether the connection speaks TLS.
+    pub tls: bool,
 }
 
 /// How a door is reached: a scheme and an authority, nothing after it.
@@ -95,52 +105,107 @@ impl Http {
     /// How this request's door is reached: by configuration, else by the address that the client used. `None` when the
     /// client sent no `Host` that could be one.
     pub(super) fn door_url(&self, parts: &Parts) -> Option<PublicUrl> {
-        let door = parts
-            .extensions
-            .get::<Peer>()
-            .map_or(Door::Public, |peer| peer.door);
+        let peer = parts.extensions.get::<Peer>();
+        let door = peer.map_or(Door::Public, |peer| peer.door);
         if let Some(url) = self.options.url_of(door) {
             return Some(url.clone());
         }
-        let https = self.forwarded(parts, "x-forwarded-proto") == Some("https");
+        let https = self
+            .forwarded(parts, FORWARDED_PROTO)
+            .and_then(parse_scheme)
+            .unwrap_or_else(|| peer.is_some_and(|peer| peer.tls));
         self.asked_host(parts)
             .map(|host| PublicUrl::new(https, &host))
     }
 
-    /// Where a request came from.
-    pub(super) fn client_address(&self, parts: &Parts) -> IpAddr {
-        let peer = parts.extensions.get::<Peer>();
-        peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip())
-    }
-
-    /// What a proxy says about its client, if it is one that may.
-    fn forwarded<'a>(&self, parts: &'a Parts, header: &str) -> Option<&'a str> {
-        let peer = parts.extensions.get::<Peer>()?.address.ip();
-        let trusted = &self.options.trusted_proxies;
-        let value = parts.headers.get(header)?.to_str().ok()?;
-        trusted
-            .iter()
-            .any(|range| range.contains(peer))
-            .then_some(value)
-    }
-
     /// The host and port that the client says it talks to, if they could be some.
     pub(super) fn asked_host(&self, parts: &Parts) -> Option<String> {
+        let forwarded = self.forwarded(parts, FORWARDED_HOST);
         // HTTP/2 carries the authority in the URI.
-        let host = match (
-            self.forwarded(parts, "x-forwarded-host"),
-            parts.uri.authority(),
-        ) {
-            (Some(host), _) => host,
-            (None, Some(authority)) => authority.as_str(),
-            (None, None) => parts.headers.get(HOST)?.to_str().ok()?,
+        let asked = || match parts.uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => parts.headers.get(HOST)?.to_str().ok(),
         };
-        is_host(host).then(|| host.to_owned())
+        forwarded
+            .filter(|host| is_host(host))
+            .or_else(|| asked().filter(|host| is_host(host)))
+            .map(str::to_owned)
+    }
+
+    /// The address of whoever sent the request: the other end of the connection, or, behind configured proxies, whom
+    /// they saw.
+    pub(super) fn client_address(&self, parts: &Parts) -> IpAddr {
+        let peer = parts.extensions.get::<Peer>();
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
+        client_address(&self.options.trusted_proxies, peer, &parts.headers)
+    }
+
+    /// What the nearest proxy says about its client, if it is one that may: of several values the last one, since what
+    /// is before it may have come from anybody.
+    fn forwarded<'a>(&self, parts: &'a Parts, header: &'static str) -> Option<&'a str> {
+        let peer = parts.extensions.get::<Peer>()?.address.ip();
+        if !is_trusted(&self.options.trusted_proxies, peer) {
+            return None;
+        }
+        items_from_the_right(&parts.headers, header).next()?
+    }
+}
+
+fn is_trusted(proxies: &[AddressRange], address: IpAddr) -> bool {
+    proxies.iter().any(|range| range.contains(address))
+}
+
+/// The items of a header that is a list, over all its lines, last one first; nothing in the place of one that is no
+/// text.
+fn items_from_the_right<'a>(
+    headers: &'a HeaderMap,
+    header: &'static str,
+) -> impl Iterator<Item = Option<&'a str>> {
+    let lines = headers.get_all(header).iter().rev();
+    lines
+        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+        .map(|item| std::str::from_utf8(item).ok().map(str::trim))
+}
+
+/// Walks `X-Forwarded-For` from the right, where the nearest proxy wrote, for as long as proxies that are trusted
+/// vouch for what stands there. What is left of that is the client's own claim and never looked at.
+fn client_address(proxies: &[AddressRange], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let mut address = peer.to_canonical();
+    let mut hops = items_from_the_right(headers, FORWARDED_FOR).take(HOPS_LIMIT);
+    while is_trusted(proxies, address) {
+        match hops.next().flatten().and_then(parse_address) {
+            Some(before) => address = before,
+            None => return address,
+        }
+    }
+    address
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port behind it.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let address = text
+        .parse::<IpAddr>()
+        .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    address
+        .ok()
+        .or_else(bracketed)
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+/// Whether a scheme is that of TLS.
+fn parse_scheme(text: &str) -> Option<bool> {
+    if text.eq_ignore_ascii_case("https") {
+        Some(true)
+    } else if text.eq_ignore_ascii_case("http") {
+        Some(false)
+    } else {
+        None
     }
 }
 
 /// A host name or address with an optional port, and nothing that could mean anything else in a header or a URL.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     if text.is_empty() || text.len() > HOST_LIMIT_BYTES {
         return false;
     }
@@ -169,30 +234,4 @@ fn is_port(text: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::is_host;
-
-    #[test]
-    fn hosts_are_names_or_addresses_with_a_port() {
-        for host in [
-            "localhost",
-            "127.0.0.1:5000",
-            "[::1]:5000",
-            "[::1]",
-            "registry.example.org",
-            "a-b.c:1",
-        ] {
-            assert!(is_host(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn what_could_mean_something_else_is_no_host() {
-        for host in [
-            "", "a b", "a\"b", "a/b", "a@b", "a:b", "a:", "[::1", "[]", "[::1]x", "a:123456",
-            "a,b", "a:1:2",
-        ] {
-            assert!(!is_host(host), "{host}");
-        }
-    }
-}
+mod tests;

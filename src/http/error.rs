@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use berth_storage::StoreError;
 use serde_json::{Value, json};
 
+use super::access::NoText;
 use super::body::CollectError;
 use super::respond::{self, JSON, RETRY_SECONDS};
 use crate::auth::{Refusal, Throttled};
@@ -157,6 +158,12 @@ impl IntoResponse for DistributionError {
     }
 }
 
+impl From<NoText> for DistributionError {
+    fn from(error: NoText) -> Self {
+        Self::bad_request(ErrorCode::Unsupported, error)
+    }
+}
+
 impl From<Throttled> for DistributionError {
     fn from(throttled: Throttled) -> Self {
         Self::new(
@@ -206,7 +213,7 @@ impl From<RegistryError> for DistributionError {
             E::BlobUnknown(digest) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown)
                 .detail(json!({"digest": digest})),
             E::ManifestUnknown(_) => plain(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
-            E::ManifestInvalid(_) | E::TagsWithoutDigest => {
+            E::ManifestInvalid(_) | E::TooManyAbsent(_) | E::TagsWithoutDigest => {
                 plain(StatusCode::BAD_REQUEST, ErrorCode::ManifestInvalid)
             }
             E::ManifestBlobUnknown(missing) => {
@@ -225,7 +232,8 @@ impl From<RegistryError> for DistributionError {
             .header(RANGE, &respond::upload_range(offset)),
             E::SizeMismatch { .. } => plain(StatusCode::BAD_REQUEST, ErrorCode::SizeInvalid),
             E::BodyBroken(_) => plain(StatusCode::BAD_REQUEST, ErrorCode::BlobUploadInvalid),
-            E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid),
+            E::BodyIdle(_) => plain(StatusCode::REQUEST_TIMEOUT, ErrorCode::BlobUploadInvalid)
+                .limit("server.body_idle_timeout_seconds"),
             E::TooManyUploads(_) => {
                 plain(StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
                     .header(RETRY_AFTER, "60")

@@ -8,10 +8,11 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 use super::Shared;
 use super::access::{Access, segment};
-use super::body::{BodyLimit, Collected};
+use super::body::Collected;
 use super::conditions::Known;
 use super::error::DistributionError;
 use super::query::Pairs;
@@ -34,7 +35,7 @@ impl FromRequestParts<Shared> for PathReference {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "reference").await;
+        let text = segment(parts, "reference").await?;
         let code = if text.contains(':') {
             ErrorCode::DigestInvalid
         } else {
@@ -103,26 +104,24 @@ pub(super) async fn put_manifest(
 ) -> Result<Response, DistributionError> {
     let precondition = precondition(&headers)?;
     let content_type = content_type(&headers)?;
-    let limit = BodyLimit {
-        key: "limits.manifest_bytes",
-        bytes: http.options.manifest_limit_bytes,
-    };
-    let collected = http.collect(body, limit).await;
-    let collected =
+    let (granted, repository) = (access.granted.clone(), access.granted.repository());
+    let collected = http.collect_manifest(body, granted.workspace_id()).await;
+    let Collected { bytes, held } =
         collected.map_err(|error| DistributionError::body(error, ErrorCode::ManifestInvalid))?;
-    let Collected { bytes, held: _held } = collected;
-    let manifest = parse(&http, bytes, content_type).await?;
-    let repository = access.granted.repository();
-    let pushed = http
-        .registry
-        .put_manifest(
-            &access.granted,
-            &reference,
-            tags.clone(),
-            manifest,
-            precondition,
-        )
-        .await?;
+    let named = tags.clone();
+    // A task of its own, which goes on when the client goes away: so its memory and its turn count until it has ended.
+    let push = async move {
+        let _held = held;
+        let manifest = parse(&http, bytes, content_type).await?;
+        let _turn = http.turns.wait(granted.workspace_id()).await?;
+        let put = http
+            .registry
+            .put_manifest(&granted, &reference, named, manifest, precondition);
+        Ok::<_, DistributionError>(put.await?)
+    };
+    let pushed = tokio::spawn(push.in_current_span())
+        .await
+        .map_err(|error| DistributionError::internal(&error))??;
     let mut answer = respond::digest_headers(&pushed.digest);
     let path = respond::manifest_path(repository, &Reference::Digest(pushed.digest));
     answer.insert(LOCATION, respond::header_value(&path));
@@ -181,9 +180,10 @@ fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionEr
         return Ok(None);
     };
     let text = value.to_str().unwrap_or("?");
-    MediaType::parse_header(text)
-        .map(Some)
-        .map_err(|error| DistributionError::bad_request(ErrorCode::ManifestInvalid, error))
+    MediaType::parse_header(text).map(Some).map_err(|error| {
+        let message = format!("Content-Type: {error}");
+        DistributionError::bad_request(ErrorCode::ManifestInvalid, message)
+    })
 }
 
 fn precondition(headers: &HeaderMap) -> Result<Precondition, DistributionError> {

@@ -1,14 +1,15 @@
 //! HTTP: the only place that names axum, headers and status codes. One file per resource.
 //!
-//! A request passes, from outside in: `track` (its id, its log line, its metrics), `fold` (the repository name
-//! becomes one segment), the route table of its door, `access` (who calls, and what that grants), the handler, one
-//! use-case. Handlers hold no rules.
+//! A request passes, from outside in: `fold` (the repository name becomes one segment), the route table of its door,
+//! `track` (its id, its log line, its metrics), `strict` (whether it means one thing only), `access` (who calls, and
+//! what that grants), the handler, one use-case. Handlers hold no rules.
 
 mod access;
 mod api;
 mod blobs;
 mod body;
 mod conditions;
+mod counted;
 mod door;
 mod error;
 pub mod fold;
@@ -18,22 +19,26 @@ mod query;
 mod referrers;
 mod respond;
 mod routes;
+mod strict;
 mod tags;
 mod token;
 mod track;
+mod transfers;
 mod uploads;
 
 use std::sync::Arc;
 
-pub use body::Budget;
+pub use body::Budgets;
 pub use door::{Door, Peer, PublicUrl};
 pub use routes::{DoorService, RouteRow, rows, service};
+pub use transfers::Turns;
 
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::AddressRange;
 use crate::metadata::Metadata;
 use crate::registry::Registry;
+use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
 
@@ -44,7 +49,7 @@ pub struct HttpOptions {
     pub public_url: Option<PublicUrl>,
     /// How nodes reach the pull door.
     pub pull_url: Option<PublicUrl>,
-    /// Proxies whose word on host and scheme counts.
+    /// Proxies whose word on the client's address, host and scheme counts.
     pub trusted_proxies: Vec<AddressRange>,
     /// Whether the management API has a door of its own.
     pub api_has_own_door: bool,
@@ -52,6 +57,8 @@ pub struct HttpOptions {
     pub manifest_limit_bytes: usize,
     /// The largest JSON body, in bytes.
     pub json_limit_bytes: usize,
+    /// Tags or repositories on one page at most.
+    pub page_limit: u32,
     /// How long a body may be silent, in seconds.
     pub body_idle_seconds: u64,
 }
@@ -68,10 +75,12 @@ pub struct Http {
     pub metadata: Metadata,
     /// For readiness alone.
     pub store: berth_storage::Store,
-    /// Memory for the bodies of requests that somebody may make.
-    pub bodies: Budget,
-    /// Memory for forms at `/token`, which anybody may send.
-    pub forms: Budget,
+    /// Memory for the bodies of requests.
+    pub bodies: Budgets,
+    /// Blobs that are sent or received now, by the workspace that asked.
+    pub transfers: Shares<String>,
+    /// The turns of each workspace to change manifests.
+    pub turns: Turns,
     /// One place for each manifest that is parsed in a thread of its own.
     pub parsing: tokio::sync::Semaphore,
     /// Counters and histograms.

@@ -27,8 +27,10 @@ pub(super) async fn metrics(State(http): State<Shared>) -> Response {
             .set_open_uploads(i64::try_from(uploads).unwrap_or(i64::MAX)),
         Err(error) => log_cause("open uploads could not be counted", &error),
     }
-    http.metrics
-        .set_buffered_bytes(http.bodies.held_bytes(), http.forms.held_bytes());
+    for (of, bytes) in http.bodies.held_bytes() {
+        http.metrics.set_buffered_bytes(of, bytes);
+    }
+    http.metrics.set_open_transfers(http.transfers.held());
     for count in http.metadata.memory_counts() {
         http.metrics
             .set_cache_lookups(count.table, count.hits, count.misses);

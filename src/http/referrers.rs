@@ -28,11 +28,11 @@ impl FromRequestParts<Shared> for ReferrersQuery {
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
         let query = Pairs::of_query(parts)?;
-        let artifact_type = query
-            .one("artifactType")?
-            .map(str::parse)
-            .transpose()
-            .map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))?;
+        let artifact_type = query.one("artifactType")?.map(str::parse).transpose();
+        let artifact_type = artifact_type.map_err(|error| {
+            let message = format!("artifactType: {error}");
+            DistributionError::bad_request(ErrorCode::Unsupported, message)
+        })?;
         let last = query.one("last")?.map(parse_digest).transpose()?;
         Ok(Self {
             artifact_type,
@@ -61,9 +61,10 @@ pub(super) async fn list_referrers(
         );
     }
     if let Some(next) = page.next {
-        let filter = filter
-            .map(|name| format!("&artifactType={}", escaped(name)))
-            .unwrap_or_default();
+        // A type may carry parameters, and characters in them that would end the query, or the link.
+        let filter =
+            filter.and_then(|name| serde_urlencoded::to_string([("artifactType", name)]).ok());
+        let filter = filter.map(|pair| format!("&{pair}")).unwrap_or_default();
         let path = format!("/v2/{}/referrers/{subject}", access.granted.repository());
         headers.insert(
             LINK,
@@ -77,13 +78,4 @@ pub(super) async fn list_referrers(
         page.descriptors.join(",")
     );
     Ok((StatusCode::OK, headers, body).into_response())
-}
-
-/// A media type inside a query: `+` would be read as a space.
-fn escaped(media_type: &str) -> String {
-    media_type
-        .replace('%', "%25")
-        .replace('+', "%2B")
-        .replace('&', "%26")
-        .replace('#', "%23")
 }

@@ -21,6 +21,8 @@ pub(super) const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject"
 pub(super) const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
 pub(super) const OCI_FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// By which an operator names a workspace.
+pub(super) const WORKSPACE: HeaderName = HeaderName::from_static("x-workspace");
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) const OCTET_STREAM: HeaderValue = HeaderValue::from_static("application/octet-stream");

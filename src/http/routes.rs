@@ -1,8 +1,14 @@
 //! The route tables of the doors: what there is, read like the specification's table of endpoints.
+//!
+//! HEAD is a row of its own. axum would answer it with the handler of a GET, whether that was thought of or not, and
+//! name it twice in `Allow`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::handler::Handler;
 use axum::http::header::ALLOW;
 use axum::http::{Method, StatusCode};
@@ -13,7 +19,7 @@ use tower::util::MapRequest;
 use super::access::Authenticated;
 use super::door::Door;
 use super::error::DistributionError;
-use super::respond::JSON;
+use super::respond::{self, JSON};
 use super::{Shared, api, blobs, fold, manifests, ops, referrers, tags, token, track, uploads};
 use crate::oci::ErrorCode;
 
@@ -56,6 +62,44 @@ impl Routes {
         });
         self
     }
+
+    /// A GET and its HEAD: whatever can be read can be asked for without its body (RFC 9110 section 9.1).
+    pub(super) fn read<H, T>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Shared>,
+        T: 'static,
+    {
+        self.add(&Method::GET, path, handler.clone())
+            .add(&Method::HEAD, path, handler)
+    }
+
+    /// The router, with a 405 of ours wherever a path has no row for a method.
+    fn into_router(self) -> Router<Shared> {
+        let mut allowed: BTreeMap<&'static str, String> = BTreeMap::new();
+        for row in &self.rows {
+            let methods = allowed.entry(row.path).or_default();
+            if !methods.is_empty() {
+                methods.push_str(", ");
+            }
+            methods.push_str(&row.method);
+        }
+        let allowed = Arc::new(allowed);
+        let refuse = move |path: MatchedPath, request: Request| {
+            let methods = allowed.get(path.as_str()).cloned().unwrap_or_default();
+            async move { method_not_allowed(&request, &methods) }
+        };
+        let mut router = self.router;
+        let has = |method: &str, path| {
+            let mut rows = self.rows.iter();
+            rows.any(|row| row.method == method && row.path == path)
+        };
+        for row in self.rows.iter().filter(|row| row.method == "GET") {
+            if !has("HEAD", row.path) {
+                router = router.route(row.path, on(MethodFilter::HEAD, refuse.clone()));
+            }
+        }
+        router.method_not_allowed_fallback(refuse)
+    }
 }
 
 const BASE: &str = "/v2/";
@@ -72,15 +116,14 @@ const REFERRERS: &str = "/v2/{name}/referrers/{digest}";
 /// What reads: the whole of the pull door, and a part of the public one.
 fn reads(routes: Routes) -> Routes {
     routes
-        .add(&Method::GET, BASE, base)
-        .add(&Method::HEAD, BASE, base)
-        .add(&Method::GET, CATALOG, tags::catalog)
+        .read(BASE, base)
+        .read(CATALOG, tags::catalog)
         .add(&Method::GET, BLOB, blobs::get_blob)
         .add(&Method::HEAD, BLOB, blobs::head_blob)
         .add(&Method::GET, MANIFEST, manifests::get_manifest)
         .add(&Method::HEAD, MANIFEST, manifests::head_manifest)
-        .add(&Method::GET, TAGS, tags::list_tags)
-        .add(&Method::GET, REFERRERS, referrers::list_referrers)
+        .read(TAGS, tags::list_tags)
+        .read(REFERRERS, referrers::list_referrers)
 }
 
 /// What writes.
@@ -89,7 +132,7 @@ fn writes(routes: Routes) -> Routes {
         .add(&Method::DELETE, BLOB, blobs::delete_blob)
         .add(&Method::POST, UPLOADS, uploads::post_upload)
         .add(&Method::POST, UPLOADS_BARE, uploads::post_upload)
-        .add(&Method::GET, UPLOAD, uploads::get_upload)
+        .read(UPLOAD, uploads::get_upload)
         .add(&Method::PATCH, UPLOAD, uploads::patch_upload)
         .add(&Method::PUT, UPLOAD, uploads::put_upload)
         .add(&Method::DELETE, UPLOAD, uploads::delete_upload)
@@ -97,12 +140,13 @@ fn writes(routes: Routes) -> Routes {
         .add(&Method::DELETE, MANIFEST, manifests::delete_manifest)
 }
 
-/// Tokens: every door that pulls or pushes gives them, so that a client finds them where it already is.
+/// Tokens: every door for clients gives them, so that a client finds them where it already is. No HEAD: a token is
+/// made each time, and its answer is nothing without its body.
 fn tokens(routes: Routes) -> Routes {
     routes
         .add(&Method::GET, "/token", token::get_token)
         .add(&Method::POST, "/token", token::post_token)
-        .add(&Method::GET, "/.well-known/jwks.json", token::jwks)
+        .read("/.well-known/jwks.json", token::jwks)
 }
 
 fn table(door: Door, api_has_own_door: bool) -> Routes {
@@ -114,11 +158,11 @@ fn table(door: Door, api_has_own_door: bool) -> Routes {
         Door::Public if api_has_own_door => api::credentials(tokens(writes(reads(routes)))),
         Door::Public => api::everything(tokens(writes(reads(routes)))),
         Door::Pull => tokens(reads(routes)),
-        Door::Api => api::everything(routes),
+        Door::Api => api::everything(tokens(routes)),
         Door::Ops => routes
-            .add(&Method::GET, "/metrics", ops::metrics)
-            .add(&Method::GET, "/healthz", ops::healthz)
-            .add(&Method::GET, "/readyz", ops::readyz),
+            .read("/metrics", ops::metrics)
+            .read("/healthz", ops::healthz)
+            .read("/readyz", ops::readyz),
     }
 }
 
@@ -131,7 +175,11 @@ pub fn rows(door: Door, api_has_own_door: bool) -> Vec<RouteRow> {
 /// What a door answers with.
 #[must_use]
 pub fn service(http: &Shared, door: Door) -> DoorService {
-    let Routes { mut router, rows } = table(door, http.options.api_has_own_door);
+    let table = table(door, http.options.api_has_own_door);
+    let templates = table.rows.iter().map(|row| row.path);
+    let templates = templates.chain([UPLOADS, UPLOADS_BARE, UPLOAD]);
+    let tracking = track::Tracking::new(http, door, templates);
+    let mut router = table.into_router();
     if door == Door::Pull {
         // They have no GET of their own here, and would otherwise be paths that do not exist.
         router = router
@@ -139,12 +187,9 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
             .route(UPLOADS_BARE, any(pulls_only))
             .route(UPLOAD, any(pulls_only));
     }
-    let templates = rows.iter().map(|row| row.path);
-    let templates = templates.chain([UPLOADS, UPLOADS_BARE, UPLOAD]);
     let router = router
         .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(track::Tracking::new(http, door, templates))
+        .layer(tracking)
         .with_state(http.clone());
     fold::fold_names(router)
 }
@@ -164,23 +209,27 @@ async fn not_found(request: Request) -> Response {
     if api::owns(path) {
         return api::no_such_route();
     }
-    let message = "there is nothing at this path; the distribution API is under /v2/";
+    // `NAME_UNKNOWN` would say that a repository is missing, and clients that look for an endpoint believe it.
+    let message = if path.starts_with(BASE) {
+        "the distribution API has no endpoint of this form: there are manifests/<reference>, blobs/<digest>, \
+         blobs/uploads/, tags/list and referrers/<digest> after /v2/<name>/, and /v2/_catalog"
+    } else {
+        "there is nothing at this path; the distribution API is under /v2/"
+    };
     DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::Unsupported, message).into_response()
 }
 
-async fn method_not_allowed(request: Request) -> Response {
-    if api::owns(request.uri().path()) {
-        return api::no_such_method();
-    }
-    DistributionError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        ErrorCode::Unsupported,
-        format!(
-            "{} is not answered here; the Allow header says what is",
-            request.method()
-        ),
-    )
-    .into_response()
+fn method_not_allowed(request: &Request, allowed: &str) -> Response {
+    let message = format!("this path answers {allowed} and no other method");
+    let mut response = if api::owns(request.uri().path()) {
+        api::no_such_method(&message)
+    } else {
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        DistributionError::new(status, ErrorCode::Unsupported, message).into_response()
+    };
+    let allowed = respond::header_value(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
 /// An upload at a door that only reads.

@@ -22,9 +22,12 @@ pub(super) struct PageQuery(Page);
 impl FromRequestParts<Shared> for PageQuery {
     type Rejection = DistributionError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        http: &Shared,
+    ) -> Result<Self, DistributionError> {
         let query = Pairs::of_query(parts)?;
-        let page = Page::parse(query.one("n")?, query.one("last")?);
+        let page = Page::parse(query.one("n")?, query.one("last")?, http.options.page_limit);
         page.map(Self)
             .map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))
     }

@@ -9,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Shared;
-use super::body::BodyLimit;
 use super::error::{DistributionError, log_cause};
 use super::query::Pairs;
 use super::respond::JSON;
@@ -22,11 +21,6 @@ use crate::oci::ErrorCode;
 
 /// What a form must say it is.
 const FORM: &str = "application/x-www-form-urlencoded";
-/// A password of the greatest length, and a few names; anybody may send one.
-const FORM_LIMIT: BodyLimit = BodyLimit {
-    key: "token_form",
-    bytes: 32 * 1024,
-};
 /// Tokens are not for caches.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -155,7 +149,7 @@ async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, Distrib
             format!("POST /token takes a form of the type {FORM}"),
         ));
     }
-    let form = http.collect_form(body, FORM_LIMIT).await;
+    let form = http.collect_form(body, http.client_address(parts)).await;
     let form = form.map_err(|error| DistributionError::body(error, ErrorCode::Unsupported))?;
     Ok(Pairs::parse(&form.bytes)?)
 }

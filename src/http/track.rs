@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,21 +13,23 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
 use axum::http::header::CONTENT_LENGTH;
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use futures_util::FutureExt as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use super::Shared;
-use super::door::{Door, Peer};
+use super::counted::Counted;
+use super::door::Door;
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use super::routes::panicked;
+use super::strict;
 use crate::oci::RepositoryName;
-use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE};
+use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE, known_method};
 
 /// What the inner layers learn about a request, for its log line.
 #[derive(Clone, Default)]
@@ -117,10 +120,15 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let under_way = UnderWay::begin(&self.tracking, &mut request);
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        let under_way = UnderWay::begin(&self.tracking, &mut parts);
+        if let Some(refused) = strict::refuse(&parts) {
+            return Box::pin(std::future::ready(Ok(under_way.end(refused))));
+        }
         let span = tracing::error_span!("request", request_id = under_way.id.as_str());
-        let request = counted(request, &under_way.received_bytes);
+        let body = counted(body, &under_way.received_bytes);
+        let request = Request::from_parts(parts, body);
         let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let answered = answered.map(|answered| match answered {
             Ok(Ok(response)) => response,
@@ -137,7 +145,7 @@ struct UnderWay {
     tracking: Tracking,
     started: Instant,
     id: RequestId,
-    peer: Option<Peer>,
+    address: IpAddr,
     route: Option<MatchedPath>,
     method: Method,
     notes: Notes,
@@ -146,21 +154,20 @@ struct UnderWay {
 
 impl UnderWay {
     /// Gives a request its id.
-    fn begin(tracking: &Tracking, request: &mut Request) -> Self {
-        let incoming = request.headers().get(&REQUEST_ID);
+    fn begin(tracking: &Tracking, request: &mut Parts) -> Self {
+        let incoming = request.headers.get(&REQUEST_ID);
         let under_way = Self {
             tracking: tracking.clone(),
             started: Instant::now(),
             id: RequestId::accept(incoming.map(HeaderValue::as_bytes)),
-            peer: request.extensions().get::<Peer>().copied(),
-            route: request.extensions().get::<MatchedPath>().cloned(),
-            method: request.method().clone(),
+            address: tracking.0.http.client_address(request),
+            route: request.extensions.get::<MatchedPath>().cloned(),
+            method: request.method.clone(),
             notes: Notes::default(),
             received_bytes: Arc::default(),
         };
-        let extensions = request.extensions_mut();
-        extensions.insert(under_way.notes.clone());
-        extensions.insert(under_way.id.clone());
+        request.extensions.insert(under_way.notes.clone());
+        request.extensions.insert(under_way.id.clone());
         under_way
     }
 
@@ -199,7 +206,7 @@ impl UnderWay {
             route,
             method: &self.method,
             status: response.status(),
-            peer: self.peer,
+            address: self.address,
             received_bytes: answer.received_bytes,
             sent_bytes: answer.sent_bytes,
             notes: &self.notes,
@@ -211,18 +218,11 @@ impl UnderWay {
 }
 
 /// Counts the bytes of the body as they are read.
-fn counted(request: Request, received_bytes: &Arc<AtomicU64>) -> Request {
-    if request.body().is_end_stream() {
-        return request;
+fn counted(body: Body, received_bytes: &Arc<AtomicU64>) -> Body {
+    if body.is_end_stream() {
+        return body;
     }
-    let received_bytes = Arc::clone(received_bytes);
-    request.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
-            received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            frame
-        }))
-    })
+    Body::new(Counted::new(body, received_bytes))
 }
 
 /// How many bytes the body of an answer will have.
@@ -241,7 +241,7 @@ struct Line<'a> {
     route: &'a str,
     method: &'a Method,
     status: StatusCode,
-    peer: Option<Peer>,
+    address: IpAddr,
     received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
@@ -271,14 +271,14 @@ impl Line<'_> {
     fn event(&self, duration: std::time::Duration, loud: bool) {
         let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = notes.repository.as_ref().map(RepositoryName::as_str);
-        let address = self.peer.map(|peer| peer.address.ip().to_string());
+        let address = self.address.to_string();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
                     request_id = self.id.as_str(),
                     door = self.door.as_str(),
-                    method = self.method.as_str(),
+                    method = known_method(self.method.as_str()),
                     route = self.route,
                     status = self.status.as_u16(),
                     principal = notes.principal.as_deref(),

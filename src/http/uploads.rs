@@ -32,7 +32,7 @@ impl FromRequestParts<Shared> for PathUpload {
     type Rejection = DistributionError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, DistributionError> {
-        let text = segment(parts, "upload").await;
+        let text = segment(parts, "upload").await?;
         let id = text.parse().map_err(|error| {
             DistributionError::new(
                 StatusCode::NOT_FOUND,
@@ -71,8 +71,10 @@ impl FromRequestParts<Shared> for OpeningQuery {
         let query = Pairs::of_query(parts)?;
         let opening = if let Some(digest) = query.one("mount")? {
             let from = query.one("from")?.map(str::parse).transpose();
-            let from = from
-                .map_err(|error| DistributionError::bad_request(ErrorCode::NameInvalid, error))?;
+            let from = from.map_err(|error| {
+                let message = format!("from: {error}");
+                DistributionError::bad_request(ErrorCode::NameInvalid, message)
+            })?;
             Opening::Mount {
                 digest: parse_digest(digest)?,
                 from,
@@ -110,7 +112,7 @@ pub(super) async fn post_upload(
             digest.algorithm()
         }
         Opening::Whole { digest } => {
-            let chunk = chunk(&http, &headers, body)?;
+            let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
             http.registry
                 .push_blob(&access.granted, &digest, chunk)
                 .await?;
@@ -194,7 +196,7 @@ pub(super) async fn patch_upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, DistributionError> {
-    let chunk = chunk(&http, &headers, body)?;
+    let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
     match http
         .registry
         .append(&access.granted, upload.id, chunk)
@@ -224,7 +226,7 @@ pub(super) async fn put_upload(
         )
     })?;
     let digest = parse_digest(digest)?;
-    let chunk = chunk(&http, &headers, body)?;
+    let chunk = chunk(&http, access.granted.workspace_id(), &headers, body)?;
     match http
         .registry
         .complete(&access.granted, upload.id, &digest, chunk)
@@ -262,6 +264,7 @@ fn located(error: RegistryError, access: &Access<Push>, id: UploadId) -> Distrib
 
 fn chunk(
     http: &Shared,
+    workspace_id: &str,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Chunk<impl UploadBody>, DistributionError> {
@@ -283,7 +286,11 @@ fn chunk(
     Ok(Chunk {
         range,
         length,
-        body: body::stream(body, http.options.body_idle_seconds),
+        body: body::stream(
+            body,
+            http.options.body_idle_seconds,
+            http.transfer(workspace_id)?,
+        ),
     })
 }
 
@@ -313,6 +320,15 @@ fn stored(repository: &RepositoryName, digest: &Digest) -> Response {
 
 impl From<PairsError> for DistributionError {
     fn from(error: PairsError) -> Self {
-        Self::bad_request(ErrorCode::Unsupported, error)
+        let code = match error {
+            PairsError::Repeated("digest" | "mount" | "digest-algorithm") => {
+                ErrorCode::DigestInvalid
+            }
+            PairsError::Repeated("from") => ErrorCode::NameInvalid,
+            PairsError::Repeated(_) | PairsError::Malformed | PairsError::TooMany => {
+                ErrorCode::Unsupported
+            }
+        };
+        Self::bad_request(code, error)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Metadata;
 use super::database::{Connection, Transaction, on};
+use super::dialect::Statement;
 use super::error::MetadataError;
 use super::memory::Mark;
 use crate::clock::Millis;
@@ -126,6 +127,13 @@ macro_rules! select {
 const BY_ID: &str = select!("id = $1");
 const BY_HASH: &str = select!("hash = $1");
 const LIST: &str = select!("workspace_id = $1 AND id > $2 ORDER BY id LIMIT $3");
+const OPERATORS: &str =
+    select!("workspace_id IS NULL AND role = 'operator' AND id > $1 ORDER BY id LIMIT $2");
+// In the order in which their last uses are written down, so that neither waits for the other for ever.
+const HOLD_OPERATORS: Statement = Statement {
+    sqlite: select!("workspace_id IS NULL AND role = 'operator' ORDER BY id LIMIT $1"),
+    postgres: select!("workspace_id IS NULL AND role = 'operator' ORDER BY id LIMIT $1 FOR UPDATE"),
+};
 
 async fn find(
     connection: Connection<'_>,
@@ -158,11 +166,6 @@ impl Metadata {
         .await
     }
 
-    /// Whether a key of this hash was found before, and is remembered.
-    pub fn remembers_api_key(&self, hash: &str) -> bool {
-        self.memory.api_keys_by_hash.get(&hash.to_owned()).is_some()
-    }
-
     /// The keys of a workspace by id, after `last`, with their last use as the database knows it.
     pub async fn api_keys(
         &self,
@@ -180,6 +183,21 @@ impl Metadata {
         rows.into_iter().map(Arc::try_from).collect()
     }
 
+    /// The operator keys by id, after `last`, with their last use as the database knows it.
+    pub async fn operator_keys(
+        &self,
+        last: &str,
+        limit: u32,
+    ) -> Result<Vec<Arc<ApiKey>>, MetadataError> {
+        let mut reader = self.read().await?;
+        let rows: Vec<ApiKeyRow> = on!(reader.connection(), c => sqlx::query_as(OPERATORS)
+            .bind(last)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await)?;
+        rows.into_iter().map(Arc::try_from).collect()
+    }
+
     /// Writes down when keys were last used, in one change.
     pub async fn record_api_key_uses(
         &self,
@@ -188,6 +206,9 @@ impl Metadata {
         if uses.is_empty() {
             return Ok(());
         }
+        // In one order everywhere: two replicas that hold each other's next row would both wait.
+        let mut uses: Vec<&(String, Millis)> = uses.iter().collect();
+        uses.sort_unstable_by(|one, other| one.0.cmp(&other.0));
         let mut transaction = self.begin().await?;
         for (id, at) in uses {
             // No mark: nothing that is remembered is decided by the time of the last use.
@@ -219,6 +240,62 @@ impl Transaction {
         .fetch_one(c)
         .await)?;
         Ok(count > 0)
+    }
+
+    /// The operator keys, at most `limit`, held until this change ends: nobody else ends one in the meantime.
+    pub async fn hold_operator_keys(
+        &mut self,
+        limit: u32,
+    ) -> Result<Vec<Arc<ApiKey>>, MetadataError> {
+        let connection = self.connection();
+        let statement = HOLD_OPERATORS.of(&connection);
+        let rows: Vec<ApiKeyRow> = on!(connection, c => sqlx::query_as(statement)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await)?;
+        rows.into_iter().map(Arc::try_from).collect()
+    }
+
+    /// Writes down when a key ends.
+    pub async fn end_api_key(
+        &mut self,
+        key: &ApiKey,
+        expires_at: Millis,
+    ) -> Result<(), MetadataError> {
+        on!(self.connection(), c => sqlx::query("UPDATE api_keys SET expires_at = $2 WHERE id = $1")
+            .bind(&key.id)
+            .bind(expires_at.0)
+            .execute(c)
+            .await
+            .map(|_| ()))?;
+        self.mark(Mark::ApiKey(key.id.clone(), key.hash.clone()));
+        Ok(())
+    }
+
+    /// Removes one operator key.
+    pub async fn delete_operator_key(&mut self, key: &ApiKey) -> Result<(), MetadataError> {
+        on!(self.connection(), c => sqlx::query(
+            "DELETE FROM api_keys WHERE id = $1 AND workspace_id IS NULL",
+        )
+        .bind(&key.id)
+        .execute(c)
+        .await
+        .map(|_| ()))?;
+        self.mark(Mark::ApiKey(key.id.clone(), key.hash.clone()));
+        Ok(())
+    }
+
+    /// Removes all operator keys.
+    pub async fn delete_operator_keys(&mut self) -> Result<(), MetadataError> {
+        let keys: Vec<(String, String)> = on!(self.connection(), c => sqlx::query_as(
+            "DELETE FROM api_keys WHERE workspace_id IS NULL AND role = 'operator' RETURNING id, hash",
+        )
+        .fetch_all(c)
+        .await)?;
+        for (id, hash) in keys {
+            self.mark(Mark::ApiKey(id, hash));
+        }
+        Ok(())
     }
 
     /// Keys of a workspace.

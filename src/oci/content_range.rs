@@ -96,9 +96,35 @@ impl fmt::Display for ContentRange {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{near, whole};
+
+    /// distribution-spec 1.1, "Pushing a blob in chunks": what `<range>` must match, with names for its parts.
+    static SPECIFICATION: LazyLock<Regex> =
+        LazyLock::new(|| whole("(?<start>[0-9]+)-(?<end>[0-9]+)"));
+
+    /// RFC 9110 section 14.4: the form of HTTP.
+    static OF_HTTP: LazyLock<Regex> =
+        LazyLock::new(|| whole(r"(?i:bytes) (?<start>[0-9]+)-(?<end>[0-9]+)/(?<total>[0-9]+|\*)"));
+
+    /// What the text says by the specifications, if it is a range that can be.
+    fn expected(text: &str) -> Option<(u64, u64)> {
+        let parts = SPECIFICATION
+            .captures(text)
+            .or_else(|| OF_HTTP.captures(text))?;
+        let number = |name: &str| parts.name(name)?.as_str().parse::<u64>().ok();
+        let (start, end) = (number("start")?, number("end")?);
+        let total = match parts.name("total").map(|total| total.as_str()) {
+            None | Some("*") => u64::MAX,
+            Some(_) => number("total")?,
+        };
+        (start <= end && end < total && end < MAX_SIZE).then_some((start, end))
+    }
 
     fn parsed(text: &str) -> Option<(u64, u64, u64)> {
         text.parse::<ContentRange>()
@@ -173,6 +199,14 @@ mod tests {
             let range: ContentRange = format!("{start}-{}", start + length - 1).parse().expect("valid");
             prop_assert_eq!(range.len(), length);
             prop_assert_eq!(range.to_string().parse::<ContentRange>(), Ok(range));
+        }
+
+        #[test]
+        fn the_matcher_agrees_with_the_specifications(
+            text in near("([bB]ytes )?[0-9]{1,3}-[0-9]{1,3}(/[0-9]{1,3}|/\\*)?|[0-9]{17,21}-[0-9]{17,21}"),
+        ) {
+            let range = text.parse::<ContentRange>().ok();
+            prop_assert_eq!(range.map(|range| (range.start(), range.end())), expected(&text), "{:?}", text);
         }
 
         #[test]

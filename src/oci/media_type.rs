@@ -124,10 +124,11 @@ impl FromStr for MediaType {
     type Err = MediaTypeError;
 
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
-        let (kind, subtype) = essence(text)
-            .trim_end_matches([' ', '\t'])
-            .split_once('/')
-            .ok_or(MediaTypeError)?;
+        let essence = match text.split_once(';') {
+            Some((essence, _)) => essence.trim_end_matches([' ', '\t']),
+            None => text,
+        };
+        let (kind, subtype) = essence.split_once('/').ok_or(MediaTypeError)?;
         let is_printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
         if text.len() > Self::MAX_LENGTH
             || !is_printable
@@ -162,9 +163,28 @@ impl fmt::Display for MediaType {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{made_by, near, whole};
+
+    /// image-spec 1.1, `schema/defs-descriptor.json`: the pattern of `mediaType`.
+    const GRAMMAR: &str =
+        "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}";
+
+    /// What may follow it: parameters (RFC 9110 section 5.6.6), of which no more is asked than that they are printable.
+    const PARAMETERS: &str = "(?: *;[ -~]*)?";
+
+    static SPECIFICATION: LazyLock<Regex> =
+        LazyLock::new(|| whole(&format!("{GRAMMAR}{PARAMETERS}")));
+
+    fn agrees_with_the_specification(text: &str) -> bool {
+        let expected = SPECIFICATION.is_match(text) && text.len() <= MediaType::MAX_LENGTH;
+        text.parse::<MediaType>().is_ok() == expected
+    }
 
     #[test]
     fn names_by_rfc_6838_are_taken() {
@@ -184,7 +204,7 @@ mod tests {
     fn other_texts_are_refused() {
         for text in [
             "", "/", "a", "a/", "/b", "a/b/c", "a /b", "a/ b", "*/*", "a/*", ".a/b", "a/-b", "ä/b",
-            "a/b\n", ";a/b",
+            "a/b\n", ";a/b", "a/b ", "a/b\t", " a/b",
         ] {
             assert_eq!(text.parse::<MediaType>(), Err(MediaTypeError), "{text}");
         }
@@ -237,6 +257,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_type_of_the_specification_is_taken_and_displayed_unchanged(text in made_by(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<MediaType>().expect("a media type").to_string(), text);
+        }
+
+        #[test]
+        fn the_matcher_agrees_with_the_specification_on_types_with_a_mistake(
+            text in near(GRAMMAR),
+            parameters in near("( ?; ?[a-z]{1,3}=[a-z]{1,3}){0,2}"),
+        ) {
+            for text in [format!("{text}{parameters}"), text] {
+                prop_assert!(agrees_with_the_specification(&text), "{text:?}");
+            }
+        }
+
+        #[test]
+        fn a_header_is_the_type_before_its_parameters(text in near("[a-z]{1,3}/[a-z+.]{1,9}"), parameters in "[ \t]{0,2}(;[ -~]{0,9})?") {
+            let header = MediaType::parse_header(&format!("{text}{parameters}"));
+            let essence = text.split(';').next().expect("a first part").trim_matches([' ', '\t']);
+            prop_assert_eq!(header, essence.parse());
+        }
+
         #[test]
         fn what_is_taken_is_displayed_unchanged(text in "\\PC{0,300}|[a-z]{1,3}/[a-z;= ]{1,6}") {
             if let Ok(media_type) = text.parse::<MediaType>() {

@@ -15,6 +15,8 @@ mod reference;
 mod repository_name;
 mod request_range;
 mod tag;
+#[cfg(test)]
+pub(crate) mod testing;
 mod upload_id;
 
 pub use content_range::{ContentRange, ContentRangeError};

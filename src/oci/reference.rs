@@ -69,10 +69,21 @@ impl fmt::Display for Reference {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use berth_storage::DigestAlgorithm;
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{made_by, near, whole};
+
+    /// distribution-spec 1.1, "Pulling manifests": `<reference>` is a tag, or a digest; image-spec 1.1, "Registered
+    /// Algorithms", says what follows the two that are stored here.
+    const GRAMMAR: &str =
+        "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}|sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}";
+
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
 
     #[test]
     fn a_text_with_a_colon_is_a_digest_or_nothing() {
@@ -113,7 +124,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_displayed_parses_to_the_same(text in "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}") {
+        fn the_matcher_agrees_with_the_specifications_on_references_with_a_mistake(text in near(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<Reference>().is_ok(), SPECIFICATION.is_match(&text), "{:?}", text);
+        }
+
+        #[test]
+        fn what_is_displayed_parses_to_the_same(text in made_by(GRAMMAR)) {
             prop_assert_eq!(text.parse::<Reference>().expect("valid").to_string(), text);
         }
 

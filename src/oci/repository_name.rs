@@ -16,11 +16,13 @@ pub enum NameError {
     #[error("a repository name must not be empty")]
     Empty,
     /// It is longer than clients can handle.
-    #[error("a repository name has at most {max} characters, this one has {length}", max = RepositoryName::MAX_LENGTH)]
-    TooLong {
-        /// How long it is, in bytes.
-        length: usize,
-    },
+    #[error("a repository name has at most {max} characters, and this one has more", max = RepositoryName::MAX_LENGTH)]
+    TooLong,
+    /// There is nothing between two slashes.
+    #[error(
+        "a repository name begins and ends with a letter or digit, and has no two slashes together"
+    )]
+    EmptyComponent,
     /// One of the parts between slashes breaks the grammar.
     #[error(
         "`{component}` cannot be part of a repository name: between slashes stand lower-case letters and digits, \
@@ -100,13 +102,14 @@ fn check(text: &str) -> Result<(), NameError> {
         return Err(NameError::Empty);
     }
     if text.len() > RepositoryName::MAX_LENGTH {
-        return Err(NameError::TooLong { length: text.len() });
+        return Err(NameError::TooLong);
     }
     match text
         .split('/')
         .find(|component| !is_component(component.as_bytes()))
     {
         None => Ok(()),
+        Some("") => Err(NameError::EmptyComponent),
         Some(component) => Err(NameError::Component {
             component: component.to_owned(),
         }),
@@ -198,15 +201,16 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{near, whole};
 
-    const GRAMMAR: &str = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*";
+    /// distribution-spec 1.1, "Pulling manifests": what `<name>` must match.
+    const GRAMMAR: &str =
+        r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*";
 
     /// The grammar with bounds to its repetitions: names that are made quickly, some of them too long.
     const SOME_NAMES: &str = r"[a-z0-9]{1,4}((\.|_|__|-{1,3})[a-z0-9]{1,4}){0,3}(/[a-z0-9]{1,12}((\.|_|__|-{1,3})[a-z0-9]{1,8}){0,3}){0,9}";
 
-    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(&format!(r"\A(?:{GRAMMAR})\z")).expect("the grammar is a regex")
-    });
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
 
     fn agrees_with_the_specification(text: &str) -> bool {
         let expected = SPECIFICATION.is_match(text) && text.len() <= RepositoryName::MAX_LENGTH;
@@ -235,9 +239,8 @@ mod tests {
     #[test]
     fn names_outside_the_grammar_are_refused() {
         for name in [
-            "/a", "a/", "a//b", "/", ".", "..", "a/../b", "a..b", "a___b", "a._b", "a-.b", "-a",
-            "a-", "_a", "a_", "A", "a/B", "a b", "a%2Fb", "a\0b", "a\n", "ä", "a:b", "a@b", "a\\b",
-            "-",
+            ".", "..", "a/../b", "a..b", "a___b", "a._b", "a-.b", "-a", "a-", "_a", "a_", "A",
+            "a/B", "a b", "a%2Fb", "a\0b", "a\n", "ä", "a:b", "a@b", "a\\b", "-",
         ] {
             assert!(
                 matches!(
@@ -246,6 +249,10 @@ mod tests {
                 ),
                 "{name}"
             );
+        }
+        for name in ["/a", "a/", "a//b", "/", "//"] {
+            let refused = name.parse::<RepositoryName>();
+            assert_eq!(refused, Err(NameError::EmptyComponent), "{name}");
         }
         assert_eq!("".parse::<RepositoryName>(), Err(NameError::Empty));
     }
@@ -256,7 +263,7 @@ mod tests {
         assert!(longest.parse::<RepositoryName>().is_ok());
         assert_eq!(
             format!("{longest}a").parse::<RepositoryName>(),
-            Err(NameError::TooLong { length: 256 })
+            Err(NameError::TooLong)
         );
     }
 
@@ -295,6 +302,19 @@ mod tests {
         #[test]
         fn the_matcher_agrees_with_the_specification_on_names(text in SOME_NAMES) {
             prop_assert!(agrees_with_the_specification(&text));
+        }
+
+        #[test]
+        fn the_matcher_agrees_with_the_specification_on_names_with_a_mistake(text in near(SOME_NAMES)) {
+            prop_assert!(agrees_with_the_specification(&text), "{text:?}");
+        }
+
+        #[test]
+        fn what_is_taken_is_displayed_unchanged(text in SOME_NAMES) {
+            if let Ok(name) = text.parse::<RepositoryName>() {
+                prop_assert_eq!(name.to_string(), text.clone());
+                prop_assert_eq!(String::from(name), text);
+            }
         }
 
         #[test]

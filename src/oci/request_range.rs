@@ -94,9 +94,36 @@ fn number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{near, whole};
+
+    /// RFC 9110 sections 14.1.1 and 14.2: `bytes=` and one `int-range` or `suffix-range`. Blanks around them are let
+    /// pass, as other servers do.
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| {
+        whole(
+            r"[ \t]*(?i:bytes)[ \t]*=[ \t]*(?:(?<first>[0-9]+)-(?<last>[0-9]*)|-(?<length>[0-9]+))[ \t]*",
+        )
+    });
+
+    /// What the value asks for by the specification.
+    fn expected(value: &str) -> Option<RequestRange> {
+        let parts = SPECIFICATION.captures(value)?;
+        let number = |name: &str| match parts.name(name)?.as_str() {
+            "" => None,
+            digits => Some(digits.parse().unwrap_or(u64::MAX)),
+        };
+        if let Some(length) = number("length") {
+            return Some(RequestRange::Suffix { length });
+        }
+        let (first, last) = (number("first")?, number("last"));
+        last.is_none_or(|last| first <= last)
+            .then_some(RequestRange::Bytes { first, last })
+    }
 
     fn resolved(value: &str, size: u64) -> Resolved {
         RequestRange::parse(value).resolve(size)
@@ -195,6 +222,14 @@ mod tests {
             if let Resolved::Partial(range) = resolved(&value, size) {
                 prop_assert!(range.start < range.end && range.end <= size);
             }
+        }
+
+        #[test]
+        fn the_parser_agrees_with_the_specification(
+            value in near("[bB]ytes=([0-9]{1,3}-[0-9]{0,3}|-[0-9]{1,3}|[0-9]{18,22}-[0-9]{18,22})"),
+        ) {
+            let expected = expected(&value).unwrap_or(RequestRange::Ignored);
+            prop_assert_eq!(RequestRange::parse(&value), expected, "{:?}", value);
         }
 
         #[test]

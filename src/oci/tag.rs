@@ -83,10 +83,12 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::oci::testing::{made_by, near, whole};
 
-    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\z").expect("the grammar is a regex")
-    });
+    /// distribution-spec 1.1, "Pulling manifests": what `<reference>` must match as a tag.
+    const GRAMMAR: &str = "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}";
+
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
 
     #[test]
     fn tags_of_the_grammar_are_taken() {
@@ -134,6 +136,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_tag_of_the_specification_is_taken_and_displayed_unchanged(text in made_by(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<Tag>().expect("a tag").to_string(), text);
+        }
+
+        #[test]
+        fn the_matcher_agrees_with_the_specification_on_tags_with_a_mistake(text in near(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<Tag>().is_ok(), SPECIFICATION.is_match(&text), "{:?}", text);
+        }
+
         #[test]
         fn the_matcher_agrees_with_the_specification(text in "[a-cA-C0-1._:/-]{0,6}|[a-z]{126,130}|\\PC*") {
             prop_assert_eq!(text.parse::<Tag>().is_ok(), SPECIFICATION.is_match(&text));

@@ -41,3 +41,48 @@ impl fmt::Display for UploadId {
         self.0.fmt(formatter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+    use crate::oci::testing::{made_by, near, whole};
+
+    /// RFC 9562 section 4, in lower case alone: `hex-octet` in groups of 4, 2, 2, 2 and 6.
+    const GRAMMAR: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
+
+    #[test]
+    fn other_spellings_of_an_id_are_none() {
+        let id = UploadId::random().to_string();
+        assert!(id.parse::<UploadId>().is_ok());
+        for other in [
+            id.to_ascii_uppercase()
+                .replace(|c: char| c.is_ascii_digit(), "A"),
+            id.replace('-', ""),
+            format!("{{{id}}}"),
+            format!("urn:uuid:{id}"),
+            format!("{id} "),
+            String::new(),
+        ] {
+            assert_eq!(other.parse::<UploadId>(), Err(UploadIdError), "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_id_is_taken_and_displayed_unchanged(text in made_by(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<UploadId>().expect("an id").to_string(), text);
+        }
+
+        #[test]
+        fn the_matcher_agrees_with_the_grammar_on_ids_with_a_mistake(text in near(GRAMMAR)) {
+            prop_assert_eq!(text.parse::<UploadId>().is_ok(), SPECIFICATION.is_match(&text), "{:?}", text);
+        }
+    }
+}

@@ -24,6 +24,11 @@ pub enum RegistryError {
     /// The manifest is not one.
     #[error(transparent)]
     ManifestInvalid(#[from] ManifestError),
+    /// The index names too many manifests that the repository does not have.
+    #[error(
+        "the index names {0} manifests that are not in this repository, of which at most 1000 are taken: push them first"
+    )]
+    TooManyAbsent(usize),
     /// The manifest needs blobs that the repository does not have.
     #[error("the manifest needs blobs that are not in this repository: push or mount them first")]
     ManifestBlobUnknown(Vec<Digest>),
@@ -84,7 +89,9 @@ pub enum RegistryError {
     #[error("this workspace has {0} open uploads, which is the limit: finish or cancel some")]
     TooManyUploads(u64),
     /// Too many tags in one push.
-    #[error("{given} tags in one push are more than {limit}")]
+    #[error(
+        "one push may name {limit} tags and names {given}: push the manifest again for the others"
+    )]
     TooManyTags {
         /// How many were given.
         given: usize,

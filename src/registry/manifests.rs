@@ -231,6 +231,10 @@ struct Needs {
 /// An image needs its config and its layers, but those that may stay elsewhere. An index may be sparse: a descriptor is
 /// a child whether or not its manifest is here yet; one that names a blob of the repository (as old build caches do)
 /// needs that blob.
+/// Children of an index that may be missing from the repository: each one costs a row, and takes the database's time
+/// from everybody. Those that are there may be as many as an index can name.
+const MAX_ABSENT_CHILDREN: usize = 1_000;
+
 async fn needs(
     change: &mut Transaction,
     repository: &Repository,
@@ -270,6 +274,10 @@ async fn needs(
             let present = change.present_manifests(repository.id, &named).await?;
             let absent: BTreeSet<Digest> = named.difference(&present).copied().collect();
             let blobs = change.need_links(repository.id, &absent).await?;
+            let unknown = absent.difference(&blobs).count();
+            if unknown > MAX_ABSENT_CHILDREN {
+                return Err(RegistryError::TooManyAbsent(unknown));
+            }
             let children = named.difference(&blobs).copied().collect();
             Ok(Needs { blobs, children })
         }

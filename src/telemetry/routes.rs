@@ -118,7 +118,8 @@ fn status_digits(status: u16, digits: &mut [u8; 3]) -> &str {
 }
 
 /// A method as a label: a client may invent any number of others.
-fn known_method(method: &str) -> &'static str {
+#[must_use]
+pub fn known_method(method: &str) -> &'static str {
     match method {
         "GET" => "GET",
         "HEAD" => "HEAD",

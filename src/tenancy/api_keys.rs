@@ -279,31 +279,35 @@ fn check_repositories(
     )))
 }
 
+/// The end that a request gives a key.
+pub(super) fn end_in_text(
+    wanted: Option<&str>,
+    now: Millis,
+) -> Result<Option<Millis>, RequestError> {
+    let Some(text) = wanted else {
+        return Ok(None);
+    };
+    let bad = |_| {
+        RequestError::BadRequest(String::from(
+            "expiresAt: an RFC 3339 time such as 2027-01-01T00:00:00Z",
+        ))
+    };
+    let time = text.parse::<jiff::Timestamp>().map_err(bad)?;
+    let end = Millis(time.as_millisecond());
+    if end <= now {
+        return Err(RequestError::BadRequest(String::from(
+            "expiresAt: a time that is still to come",
+        )));
+    }
+    Ok(Some(end))
+}
+
 fn expiry(
     principal: &Principal,
     wanted: Option<&str>,
     now: Millis,
 ) -> Result<Option<Millis>, RequestError> {
-    let wanted = match wanted {
-        None => None,
-        Some(text) => {
-            let bad = |_| {
-                RequestError::BadRequest(String::from(
-                    "expiresAt: an RFC 3339 time such as 2027-01-01T00:00:00Z",
-                ))
-            };
-            Some(Millis(
-                text.parse::<jiff::Timestamp>()
-                    .map_err(bad)?
-                    .as_millisecond(),
-            ))
-        }
-    };
-    if wanted.is_some_and(|end| end <= now) {
-        return Err(RequestError::BadRequest(String::from(
-            "expiresAt: a time that is still to come",
-        )));
-    }
+    let wanted = end_in_text(wanted, now)?;
     let Some(own_end) = principal.expires_at().filter(|_| is_bound(principal)) else {
         return Ok(wanted);
     };

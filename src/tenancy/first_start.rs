@@ -44,7 +44,7 @@ pub enum FirstStartError {
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
     /// The database failed.
-    #[error("the first account, workspace and keys could not be made")]
+    #[error("the keys could not be made")]
     Metadata(#[from] MetadataError),
 }
 
@@ -83,10 +83,10 @@ impl Tenancy {
             None
         } else {
             let workspace_id = make_main(&mut change, now).await?;
-            let key = make_key(&mut change, Some(workspace_id), Role::Admin, now).await?;
+            let key = make_key(&mut change, Some(workspace_id), Role::Admin, MADE_BY, now).await?;
             Some((key, data_dir.join("main.key")))
         };
-        let operator_key = make_key(&mut change, None, Role::Operator, now).await?;
+        let operator_key = make_key(&mut change, None, Role::Operator, MADE_BY, now).await?;
         let operator_key_file = data_dir.join("operator.key");
         write(&operator_key_file, &operator_key)?;
         if let Some((key, path)) = &main_key {
@@ -124,22 +124,24 @@ async fn make_main(change: &mut Transaction, now: Millis) -> Result<String, Meta
     Ok(workspace.id)
 }
 
-async fn make_key(
+/// A key that nobody asked for by the API: named after what made it.
+pub(super) async fn make_key(
     change: &mut Transaction,
     workspace_id: Option<String>,
     role: Role,
+    made_by: &str,
     now: Millis,
 ) -> Result<ApiKeySecret, FirstStartError> {
     let secret = ApiKeySecret::generate()?;
     let key = NewApiKey {
         id: Uuid::new_v4().to_string(),
         workspace_id,
-        name: MADE_BY.to_owned(),
+        name: made_by.to_owned(),
         role: role.as_str().to_owned(),
         hash: secret.hash().as_str().to_owned(),
         repositories: None,
         actions: None,
-        created_by: MADE_BY.to_owned(),
+        created_by: made_by.to_owned(),
         created_at: now,
         expires_at: None,
     };
@@ -147,7 +149,7 @@ async fn make_key(
     Ok(secret)
 }
 
-fn write(path: &Path, secret: &ApiKeySecret) -> Result<(), FirstStartError> {
+pub(super) fn write(path: &Path, secret: &ApiKeySecret) -> Result<(), FirstStartError> {
     let content = format!("{}\n", secret.reveal());
     write_secret_file(path, content.as_bytes()).map_err(|source| FirstStartError::File {
         path: path.to_owned(),

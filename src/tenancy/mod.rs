@@ -6,6 +6,7 @@ mod accounts;
 mod api_keys;
 mod first_start;
 mod names;
+mod operator_keys;
 #[cfg(test)]
 mod tests;
 mod whoami;
@@ -19,6 +20,9 @@ pub use accounts::{AccountView, CreateAccount};
 pub use api_keys::{ApiKeyView, CreateApiKey, CreatedApiKey, MAX_API_KEYS};
 pub use first_start::{FirstStart, FirstStartError};
 pub use names::team_key_of;
+pub use operator_keys::{
+    CreateOperatorKey, CreatedOperatorKey, MAX_OPERATOR_KEYS, OperatorKeyView, RotateOperatorKey,
+};
 pub use whoami::Whoami;
 pub use workspaces::{CreateWorkspace, UpdateWorkspace, WorkspaceView};
 
@@ -46,7 +50,7 @@ pub struct Listed<T> {
 
 impl<T> Listed<T> {
     /// A page of at most `limit`, of rows that were asked for with one more.
-    fn cut<R>(
+    pub(crate) fn cut<R>(
         mut rows: Vec<R>,
         limit: u32,
         key: impl Fn(&R) -> &str,

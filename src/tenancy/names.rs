@@ -124,7 +124,68 @@ pub(super) fn random_team_key() -> Result<String, RequestError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
     use super::*;
+    use crate::oci::testing::{made_by, near, whole};
+
+    /// API.md, "Tenancy", has no grammar of names; these are ours, as the messages tell them.
+    const NAME: &str = "[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?";
+    const TEAM_KEY: &str = "[a-z0-9]{4,32}";
+    /// One component of distribution-spec's `<name>`, without a dot.
+    const NAMESPACE: &str = "[a-z0-9]+((_|__|-+)[a-z0-9]+)*";
+    const SOME_NAMESPACES: &str = "[a-z0-9]{1,6}((_|__|-{1,3})[a-z0-9]{1,20}){0,4}";
+
+    static NAMES: LazyLock<Regex> = LazyLock::new(|| whole(NAME));
+    static TEAM_KEYS: LazyLock<Regex> = LazyLock::new(|| whole(TEAM_KEY));
+    static NAMESPACES: LazyLock<Regex> = LazyLock::new(|| whole(NAMESPACE));
+
+    proptest! {
+        #[test]
+        fn names_agree_with_their_grammar(made in made_by(NAME), spoilt in near(NAME)) {
+            prop_assert!(check_name("name", &made).is_ok(), "{made:?}");
+            prop_assert_eq!(check_name("name", &spoilt).is_ok(), NAMES.is_match(&spoilt), "{:?}", spoilt);
+        }
+
+        #[test]
+        fn team_keys_agree_with_their_grammar(made in made_by(TEAM_KEY), spoilt in near(TEAM_KEY)) {
+            prop_assert!(check_team_key(&made).is_ok(), "{made:?}");
+            prop_assert_eq!(check_team_key(&spoilt).is_ok(), TEAM_KEYS.is_match(&spoilt), "{:?}", spoilt);
+        }
+
+        #[test]
+        fn namespaces_agree_with_their_grammar(text in prop_oneof![made_by(SOME_NAMESPACES), near(SOME_NAMESPACES)]) {
+            let expected = NAMESPACES.is_match(&text)
+                && text.len() <= MAX_NAME_LENGTH
+                && !text.starts_with("t-")
+                && !RESERVED_NAMESPACES.contains(&text.as_str());
+            prop_assert_eq!(check_namespace(&text).is_ok(), expected, "{:?}", text);
+        }
+
+        /// A prefix must always be one component of a repository name, or nothing could be pushed below it.
+        #[test]
+        fn every_prefix_begins_repository_names(key in made_by(TEAM_KEY), namespace in made_by(SOME_NAMESPACES), id in ".{1,40}") {
+            let derived = team_key_of(&id);
+            prop_assert!(check_team_key(&derived).is_ok());
+            for prefix in [format!("t-{key}"), format!("t-{derived}"), namespace] {
+                let name: RepositoryName = format!("{prefix}/app").parse().unwrap();
+                prop_assert_eq!(name.prefix(), prefix);
+            }
+        }
+
+        #[test]
+        fn labels_are_one_line_without_spaces_at_the_ends(label in "[ -~]{0,6}|.{195,205}|[a-z\\x00-\\x1f\u{85}\u{a0}\u{2028}]{0,4}") {
+            let length = label.chars().count();
+            let expected = (1..=MAX_LABEL_LENGTH).contains(&length)
+                && !label.starts_with(char::is_whitespace)
+                && !label.ends_with(char::is_whitespace)
+                && !label.contains(char::is_control);
+            prop_assert_eq!(check_label("name", &label).is_ok(), expected, "{:?}", label);
+        }
+    }
 
     #[test]
     fn the_team_key_of_a_team_id_is_the_one_that_platforms_know() {

@@ -10,15 +10,18 @@ use super::names::{
     team_key_of,
 };
 use super::{Listed, Tenancy, require, taken, unknown};
-use crate::auth::{Principal, RequestError, Right};
+use crate::auth::{Principal, RequestError, Right, WholeNumber};
 use crate::metadata::{NewWorkspace, Transaction, Workspace, WorkspaceSettings};
 
 /// How often a random team key is drawn before giving up.
 const TEAM_KEY_DRAWS: usize = 8;
 /// The longest retention, in days: a hundred years.
-const MAX_RETENTION_DAYS: u32 = 36_500;
+const MAX_RETENTION_DAYS: u64 = 36_500;
 /// The largest quota: what the database can count.
 const MAX_QUOTA_BYTES: u64 = i64::MAX.unsigned_abs();
+
+type Quota = WholeNumber<1, MAX_QUOTA_BYTES>;
+type RetentionDays = WholeNumber<1, MAX_RETENTION_DAYS>;
 
 /// A request for a workspace. At most one of `team_id`, `team_key` and `namespace`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -37,7 +40,7 @@ pub struct CreateWorkspace {
     /// What people call it.
     pub display_name: Option<String>,
     /// How much it may store.
-    pub quota_bytes: Option<u64>,
+    pub quota_bytes: Option<Quota>,
 }
 
 /// A change of a workspace. What is left out stays; `null` takes away.
@@ -49,10 +52,10 @@ pub struct UpdateWorkspace {
     pub display_name: Option<Option<String>>,
     /// After how many days untagged manifests go; `null` keeps them.
     #[serde(deserialize_with = "present")]
-    pub untagged_retention_days: Option<Option<u32>>,
+    pub untagged_retention_days: Option<Option<RetentionDays>>,
     /// How much it may store; for operators.
     #[serde(deserialize_with = "present")]
-    pub quota_bytes: Option<Option<u64>>,
+    pub quota_bytes: Option<Option<Quota>>,
 }
 
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -159,7 +162,7 @@ impl Tenancy {
             team_key: prefix.team_key,
             namespace: prefix.namespace,
             display_name: request.display_name.clone(),
-            quota_bytes: request.quota_bytes,
+            quota_bytes: request.quota_bytes.map(WholeNumber::get),
             created_at: self.clock.now(),
         };
         let raced = || String::from("the name or the prefix was taken in this moment");
@@ -225,7 +228,9 @@ impl Tenancy {
         if request.quota_bytes.is_some() {
             require(principal, Right::Operate)?;
         }
-        check_update(request)?;
+        if let Some(Some(label)) = &request.display_name {
+            check_label("displayName", label)?;
+        }
         let mut change = self.metadata.begin().await?;
         let current = change
             .workspace(&workspace.id)
@@ -236,10 +241,14 @@ impl Tenancy {
                 .display_name
                 .clone()
                 .unwrap_or_else(|| current.display_name.clone()),
-            quota_bytes: request.quota_bytes.unwrap_or(current.quota_bytes),
-            untagged_retention_days: request
-                .untagged_retention_days
-                .unwrap_or(current.untagged_retention_days),
+            quota_bytes: match request.quota_bytes {
+                Some(quota) => quota.map(WholeNumber::get),
+                None => current.quota_bytes,
+            },
+            untagged_retention_days: match request.untagged_retention_days {
+                Some(days) => days.and_then(|days| u32::try_from(days.get()).ok()),
+                None => current.untagged_retention_days,
+            },
         };
         change.update_workspace(&current, &settings).await?;
         change.commit().await?;
@@ -280,10 +289,10 @@ impl Tenancy {
 
 fn check(request: &CreateWorkspace) -> Result<(), RequestError> {
     check_name("name", &request.name)?;
+    check_name("account", &request.account)?;
     if let Some(label) = &request.display_name {
         check_label("displayName", label)?;
     }
-    check_quota(request.quota_bytes)?;
     match (&request.team_id, &request.team_key, &request.namespace) {
         (None, None, None) => Ok(()),
         (Some(id), None, None) => check_team_id(id),
@@ -293,30 +302,6 @@ fn check(request: &CreateWorkspace) -> Result<(), RequestError> {
             "give at most one of teamId, teamKey and namespace: each decides the prefix",
         ))),
     }
-}
-
-fn check_update(request: &UpdateWorkspace) -> Result<(), RequestError> {
-    if let Some(Some(label)) = &request.display_name {
-        check_label("displayName", label)?;
-    }
-    if let Some(Some(days)) = request.untagged_retention_days
-        && !(1..=MAX_RETENTION_DAYS).contains(&days)
-    {
-        return Err(RequestError::BadRequest(format!(
-            "untaggedRetentionDays is a number from 1 to {MAX_RETENTION_DAYS}, or null to keep untagged manifests"
-        )));
-    }
-    check_quota(request.quota_bytes.flatten())
-}
-
-fn check_quota(quota_bytes: Option<u64>) -> Result<(), RequestError> {
-    if quota_bytes.is_some_and(|bytes| !(1..=MAX_QUOTA_BYTES).contains(&bytes)) {
-        let message = format!(
-            "quotaBytes is a number from 1 to {MAX_QUOTA_BYTES}; leave it out for no limit"
-        );
-        return Err(RequestError::BadRequest(message));
-    }
-    Ok(())
 }
 
 /// The prefix that was asked for, or a random one; never one that any workspace ever had.

@@ -222,8 +222,15 @@ pub enum DigestError {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use regex::Regex;
 
     use super::*;
+
+    /// image-spec 1.1, `schema/defs-descriptor.json`: the pattern of any digest.
+    const GRAMMAR: &str = r"^[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+$";
+
+    /// The same, "Registered Algorithms": what follows the algorithms that are stored here.
+    const REGISTERED: &str = "^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$";
 
     const EMPTY_SHA256: &str =
         "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -304,6 +311,29 @@ mod tests {
             let digest = Digest::of(algorithm, &bytes);
             prop_assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
             prop_assert_eq!(digest.algorithm(), algorithm);
+        }
+
+        #[test]
+        fn every_registered_digest_is_taken_and_displayed_unchanged(text in "sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}") {
+            prop_assert!(Regex::new(GRAMMAR).unwrap().is_match(&text));
+            prop_assert_eq!(text.parse::<Digest>().unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn the_parser_agrees_with_the_specification(
+            text in "sha256:[a-f0-9]{62,66}|sha512:[a-f0-9]{126,130}|sha(256|512|384):[a-f0-9]{63}[a-gA-F0-9=é]|[a-z0-9+._-]{1,9}:[a-zA-Z0-9=_-]{1,9}",
+            at: prop::sample::Index,
+            mistake in "|[ -~]|\\PC",
+        ) {
+            let registered = Regex::new(REGISTERED).unwrap();
+            let mut spoilt = text.clone();
+            let place = at.index(text.len());
+            if text.is_char_boundary(place) {
+                spoilt.insert_str(place, &mistake);
+            }
+            for text in [text, spoilt] {
+                prop_assert_eq!(text.parse::<Digest>().is_ok(), registered.is_match(&text), "{:?}", text);
+            }
         }
 
         #[test]

@@ -10,10 +10,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 7] = [
-    ("axum", &["src/http/", "src/server.rs"]),
-    ("tower", &["src/http/", "src/server.rs"]),
-    ("hyper", &["src/http/", "src/server.rs"]),
+const LIBRARIES: [(&str, &[&str]); 12] = [
+    ("axum", &["src/http/", "src/server/"]),
+    ("tower", &["src/http/", "src/server/"]),
+    ("hyper", &["src/http/", "src/server/"]),
+    ("rustls", &["src/tls.rs", "src/tls/"]),
+    (
+        "tokio_rustls",
+        &["src/tls.rs", "src/server.rs", "src/server/"],
+    ),
+    ("x509_cert", &["src/tls.rs"]),
+    ("rustix", &["src/server/"]),
+    ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),
     ("object_store", &["storage/src/"]),
@@ -21,13 +29,17 @@ const LIBRARIES: [(&str, &[&str]); 7] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 12] = [
+const MODULES: [(&str, &[&str]); 14] = [
+    ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
     ("oci", &[]),
     ("telemetry", &["config"]),
     ("metadata", &["clock", "config", "oci", "telemetry"]),
-    ("auth", &["clock", "config", "oci", "telemetry", "metadata"]),
+    (
+        "auth",
+        &["shares", "clock", "config", "oci", "telemetry", "metadata"],
+    ),
     ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
     (
         "registry",
@@ -40,6 +52,7 @@ const MODULES: [(&str, &[&str]); 12] = [
     (
         "http",
         &[
+            "shares",
             "clock",
             "config",
             "oci",
@@ -51,10 +64,12 @@ const MODULES: [(&str, &[&str]); 12] = [
             "telemetry",
         ],
     ),
-    ("server", &["http", "telemetry"]),
+    ("tls", &["clock", "config", "telemetry"]),
+    ("server", &["config", "shares", "http", "telemetry", "tls"]),
     (
         "app",
         &[
+            "shares",
             "clock",
             "config",
             "metadata",
@@ -65,6 +80,7 @@ const MODULES: [(&str, &[&str]); 12] = [
             "http",
             "server",
             "telemetry",
+            "tls",
         ],
     ),
 ];

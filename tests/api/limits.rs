@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::database::TestDatabase;
-use crate::support::distribution::{Distribution, Login, MANIFEST, Reply, form, image};
+use crate::support::distribution::{Distribution, INDEX, Login, MANIFEST, Reply, form, image};
 use crate::support::process::Folder;
 use crate::support::{Team, TestRegistry};
 
@@ -104,10 +104,10 @@ mod failures {
             5
         );
 
+        // Whoever goes on regardless owes a minute, and no more.
         registry.clock.advance(60_000 / i64::from(ALLOWED));
-        token(&wrong, "").await.expect(401);
         token(&wrong, "").await.expect(429);
-        registry.clock.advance(60_000);
+        registry.clock.advance(120_000);
         token(&wrong, "").await.expect(401);
     }
 
@@ -119,16 +119,41 @@ mod failures {
     }
 
     #[tokio::test]
-    async fn a_right_password_that_nobody_remembers_waits_with_the_wrong_ones() {
-        let (registry, team) = scene(TestDatabase::Sqlite).await;
-        for _ in 0..ALLOWED {
-            let caller = registry.distribution(Door::Public, guess());
-            token(&caller, "").await.expect(401);
+    async fn a_right_secret_that_nobody_has_seen_before_is_let_in_all_the_same() {
+        for database in TestDatabase::available() {
+            let (registry, team) = scene(database).await;
+            for _ in 0..=ALLOWED {
+                let caller = registry.distribution(Door::Public, guess());
+                token(&caller, "").await;
+            }
+            let wrong = registry.distribution(Door::Public, guess());
+            token(&wrong, "").await.expect(429);
+            let key = registry.key_of("acme", "builder").await;
+            token(&registry.with_key(&key), "").await.expect(200);
+            registry.api(&key).get("/whoami").await.expect(200);
+            let fresh = registry.with_key(&team.admin_key);
+            token(&fresh, "").await.expect(200);
+            token(&wrong, "").await.expect(429);
         }
-        let fresh = registry.with_key(&team.admin_key);
-        token(&fresh, "").await.expect(429);
-        registry.clock.advance(60_000);
-        token(&fresh, "").await.expect(200);
+    }
+
+    #[tokio::test]
+    async fn another_address_is_not_held_to_it() {
+        let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+            config.limits.auth_failures_per_minute = 1;
+            config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        })
+        .await;
+        let caller = registry.distribution(Door::Public, guess());
+        let from = async |address: &str| {
+            let request = caller.request(Method::GET, "/token");
+            Reply::of(request.header("x-forwarded-for", address)).await
+        };
+        from("192.0.2.1").await.expect(401);
+        from("192.0.2.1").await.expect(429);
+        from("192.0.2.2").await.expect(401);
+        from("2001:db8::1").await.expect(401);
+        from("2001:db8::2").await.expect(429);
     }
 }
 
@@ -271,13 +296,19 @@ mod bodies {
         (sender, reqwest::Body::wrap_stream(stream))
     }
 
+    fn held(registry: &TestRegistry) -> usize {
+        let held = registry.running.http.bodies.held_bytes();
+        held.iter().map(|(_, bytes)| bytes).sum()
+    }
+
     #[tokio::test]
-    async fn bodies_in_memory_share_one_budget_and_forms_another() {
+    async fn bodies_in_memory_share_a_budget_of_which_one_workspace_has_its_part() {
         let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
-            config.limits.manifest_bytes = 1024 * 1024;
-            config.limits.buffered_bytes = 1024 * 1024;
+            config.limits.manifest_bytes = MIB as usize;
+            config.limits.buffered_bytes = 4 * MIB as usize;
         })
         .await;
+        let team = registry.team("acme").await;
         let docker = registry.with_key(&registry.main_key());
         let content = image().layer("layer").build();
         let (sender, body) = open_body();
@@ -286,9 +317,9 @@ mod bodies {
             .header("content-type", content.manifest.media_type)
             .body(body);
         let slow = tokio::spawn(Reply::of(slow));
-        sender.send(Ok(vec![b' '; 1024 * 1024])).await.unwrap();
-        // It has arrived when the whole budget is held.
-        while registry.running.http.bodies.held_bytes() < 1024 * 1024 {
+        sender.send(Ok(vec![b' '; MIB as usize])).await.unwrap();
+        // It has arrived when all that one workspace may have is held.
+        while held(&registry) < MIB as usize {
             tokio::task::yield_now().await;
         }
         let put = docker
@@ -296,9 +327,15 @@ mod bodies {
             .await
             .expect(503);
         assert_eq!(put.header("retry-after"), "5");
-        let accounts = registry.operator();
-        let refused = accounts.post("/accounts", &json!({"name": "busy"})).await;
-        refused.expect_error(503, "unavailable");
+        assert_eq!(reached(&registry, "limits.buffered_bytes").await, 1);
+        // Nobody else is held up, and what the same workspace sends elsewhere neither.
+        let other = registry.with_key(&team.admin_key);
+        let repository = format!("{}/app", team.prefix);
+        other.push_image(&repository, "v1", &content).await;
+        let own = registry.api(&registry.main_key());
+        let all = json!({"all": true});
+        let revoked = own.post("/registry/credentials/revoke", &all).await;
+        revoked.expect(204);
         let login = [
             ("grant_type", "password"),
             ("username", "main"),
@@ -307,12 +344,66 @@ mod bodies {
         let nobody = registry.distribution(Door::Public, Login::Nobody);
         let token = form(nobody.request(Method::POST, "/token"), &login);
         Reply::of(token).await.expect(200);
-        assert_eq!(reached(&registry, "limits.buffered_bytes").await, 2);
 
         drop(sender);
         slow.await.unwrap().expect(400);
-        assert_eq!(registry.running.http.bodies.held_bytes(), 0);
+        assert_eq!(held(&registry), 0);
         docker.push_image("t-main/app", "v1", &content).await;
+    }
+
+    #[tokio::test]
+    async fn blobs_under_way_have_places_of_which_one_workspace_has_its_part() {
+        let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+            config.limits.open_transfers = 4;
+        })
+        .await;
+        let team = registry.team("acme").await;
+        let docker = registry.with_key(&registry.main_key());
+        let content = image().layer("layer").build();
+        docker.push_image("t-main/app", "v1", &content).await;
+        let mut slow = Vec::new();
+        for _ in 0..3 {
+            let location = docker.open_upload("t-main/app").await;
+            let (sender, body) = open_body();
+            let patch = docker.request(Method::PATCH, &location).body(body);
+            slow.push((sender, tokio::spawn(Reply::of(patch))));
+        }
+        while registry.running.http.transfers.held() < 3 {
+            tokio::task::yield_now().await;
+        }
+        let blob = format!("/v2/t-main/app/blobs/{}", content.layers[0].digest);
+        let refused = docker.get(&blob).await.expect(503);
+        assert_eq!(refused.header("retry-after"), "5");
+        assert_eq!(reached(&registry, "limits.open_transfers").await, 1);
+        docker.head(&blob).await.expect(200);
+        let other = registry.with_key(&team.admin_key);
+        let repository = format!("{}/app", team.prefix);
+        other.push_image(&repository, "v1", &content).await;
+        for (sender, patch) in slow {
+            drop(sender);
+            patch.await.unwrap().expect(202);
+        }
+        docker.get(&blob).await.expect(200);
+        assert_eq!(registry.running.http.transfers.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_index_of_what_is_not_there_has_a_limit() {
+        let registry = TestRegistry::start().await;
+        let docker = registry.with_key(&registry.main_key());
+        let index = |children: usize| {
+            let child = |number: usize| json!({"mediaType": MANIFEST, "size": 1, "digest": format!("sha256:{number:064x}")});
+            let children: Vec<_> = (0..children).map(child).collect();
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
+            docker
+                .request(Method::PUT, "/v2/t-main/app/manifests/v1")
+                .header("content-type", INDEX)
+                .body(index.to_string())
+        };
+        Reply::of(index(1_000)).await.expect(201);
+        let refused = Reply::of(index(1_001)).await.expect(400);
+        let message = refused.text();
+        assert!(message.contains("at most 1000 are taken"), "{message}");
     }
 
     /// A manifest of the greatest size that JSON can blow up most: an array of empty objects.
@@ -341,9 +432,14 @@ mod bodies {
                 tokio::spawn(Reply::of(request))
             })
             .collect();
+        let mut parsed = 0;
         for put in puts {
-            put.await.unwrap().expect(400);
+            // Those that find the workspace's part of the memory taken are told to come back.
+            let status = put.await.unwrap().status;
+            parsed += usize::from(status == 400);
+            assert!([400, 503].contains(&status), "{status}");
         }
+        assert!(parsed >= 2, "{parsed}");
         let grown = server.peak_memory_bytes() - before;
         // What is buffered, twice while a buffer grows, and what two parsers hold.
         let limit = 2 * 64 * MIB + 2 * 64 * MIB;

@@ -98,6 +98,12 @@ fn metric_names() -> BTreeSet<String> {
     names.map(|found| found[1].to_owned()).collect()
 }
 
+/// Metrics that ordinary traffic does not move; the tests of TLS and of the listeners do.
+const OF_LISTENERS: [&str; 2] = [
+    "berth_connections_closed_total",
+    "berth_tls_certificate_expires_seconds",
+];
+
 /// What the operators' dashboards will ask for: a metric that is named and never written is a promise not kept.
 #[tokio::test]
 async fn every_metric_has_a_value_after_traffic() {
@@ -129,7 +135,7 @@ async fn every_metric_has_a_value_after_traffic() {
     };
     let missing: Vec<String> = metric_names()
         .into_iter()
-        .filter(|name| !has_value(name))
+        .filter(|name| !has_value(name) && !OF_LISTENERS.contains(&name.as_str()))
         .collect();
     assert_eq!(missing, Vec::<String>::new());
     for operation in ["wait", "read", "change"] {
@@ -206,8 +212,7 @@ async fn the_pull_door_reads_and_says_so_when_it_is_asked_to_write() {
         .put_manifest("t-main/app", "v2", &content.manifest)
         .await;
     let put = put.expect(405);
-    let allowed: BTreeSet<&str> = put.header("allow").split(',').collect();
-    assert_eq!(allowed, BTreeSet::from(["GET", "HEAD"]));
+    assert_eq!(put.header("allow"), "GET, HEAD");
     let post = node.push_blob("t-main/app", layer).await.expect(405);
     assert!(post.text().contains("for pulls alone"), "{}", post.text());
     let credentials = node.request(reqwest::Method::POST, "/api/v1/registry/credentials");

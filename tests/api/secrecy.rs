@@ -112,6 +112,18 @@ async fn run(filter: &str, format: &str) -> (Secrets, String) {
         .await
         .expect(201);
     let key = secrets.keep("new key", made["key"].as_str().unwrap());
+    let made_operator = server
+        .api(&operator)
+        .post("/operator-keys", &json!({"name": "alice"}))
+        .await
+        .expect(201);
+    let alice = secrets.keep("new operator key", made_operator["key"].as_str().unwrap());
+    // Its files are read at the end, with those of the keys that signed until now.
+    server
+        .api(&alice)
+        .post("/signing-keys/rotate", &json!({}))
+        .await
+        .expect(200);
     let issued = server
         .api(&key)
         .post("/registry/credentials", &json!({}))

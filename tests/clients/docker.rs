@@ -5,20 +5,19 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tempfile::TempDir;
 
+use crate::client::{Client, Words};
 use crate::fact;
-use crate::process::{self, Daemon, Outcome, POLL};
-use crate::server::Login;
+use crate::images::{BUSYBOX_FILE, Context};
+use crate::process::{self, Daemon, Outcome};
+use crate::team::Login;
 
 /// Where Debian puts the engine, and where Docker's own packages put it.
 const ENGINES: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
-
-/// The shell that images carry: it needs no libraries.
-const BUSYBOX: &str = "/bin/busybox";
 
 /// The command line that comes with Debian's engine.
 const PROGRAM: &str = "/usr/bin/docker";
@@ -47,10 +46,7 @@ impl Engine {
         let engine = engine.unwrap_or(Path::new(ENGINES[0]));
         process::require(engine, "docker.io");
         process::require(Path::new(PROGRAM), "docker.io");
-        let folder = tempfile::Builder::new()
-            .prefix("berth-dockerd-")
-            .tempdir()
-            .expect("a folder is made");
+        let folder = process::folder("dockerd");
         let log = File::create(folder.path().join("log")).expect("a log file is made");
         let output = log.try_clone().expect("a file handle can be doubled");
         let daemon = Daemon::start(engine, |command| {
@@ -74,23 +70,16 @@ impl Engine {
             command.stdout(output).stderr(log);
         });
         let mut engine = Self { daemon, folder };
-        let started = Instant::now();
-        while !engine.answers() {
-            let log =
-                || std::fs::read_to_string(engine.folder.path().join("log")).unwrap_or_default();
+        process::wait_for("an answer of dockerd", START_LIMIT, || {
             if let Some(status) = engine.daemon.ended() {
+                let log = std::fs::read_to_string(engine.folder.path().join("log"));
                 panic!(
                     "dockerd, which only root can start, ended with {status}; its log:\n{}",
-                    log()
+                    log.unwrap_or_default()
                 );
             }
-            assert!(
-                started.elapsed() < START_LIMIT,
-                "dockerd does not answer; its log:\n{}",
-                log()
-            );
-            std::thread::sleep(POLL);
-        }
+            engine.answers().then_some(())
+        });
         engine
     }
 
@@ -151,21 +140,12 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
-    /// A person who uses the command line of Debian's engine.
-    pub(crate) fn new() -> Self {
-        Self::with_program(Path::new(PROGRAM))
-    }
-
     /// A person who uses `program`.
     pub(crate) fn with_program(program: &Path) -> Self {
         process::require(program, "docker.io");
-        let home = tempfile::Builder::new()
-            .prefix("berth-docker-")
-            .tempdir()
-            .expect("a folder is made");
         Self {
             program: program.to_path_buf(),
-            home,
+            home: process::folder("docker"),
             engine: engine_address(),
         }
     }
@@ -175,38 +155,78 @@ impl Docker {
         self.run_with_input(arguments, None)
     }
 
-    /// `docker login` at `registry`.
-    pub(crate) fn login(&self, registry: &str, login: &Login) -> Outcome {
+    /// Runs `docker build` with `arguments` by BuildKit, which leaves out the stages that the last one does not need.
+    ///
+    /// Only for [`Docker::new`]: the newer command line wants one more program for it.
+    pub(crate) fn build_needed_stages(&self, arguments: &[&str]) -> Outcome {
+        let prepare = |command: &mut std::process::Command| {
+            self.prepare(command);
+            command
+                .env("DOCKER_BUILDKIT", "1")
+                .args(["build", "--progress", "plain"])
+                .args(arguments);
+        };
+        process::run(&self.program, prepare, None)
+    }
+
+    fn run_with_input(&self, arguments: &[&str], stdin: Option<&str>) -> Outcome {
+        let prepare = |command: &mut std::process::Command| {
+            self.prepare(command);
+            command.args(arguments);
+        };
+        process::run(&self.program, prepare, stdin)
+    }
+
+    fn prepare(&self, command: &mut std::process::Command) {
+        command
+            .env("DOCKER_CONFIG", self.home.path())
+            .env("DOCKER_HOST", &self.engine);
+        // The classic builder is part of the engine; BuildKit would be one more program to install.
+        command
+            .env("DOCKER_BUILDKIT", "0")
+            .env("DOCKER_CLI_EXPERIMENTAL", "enabled");
+    }
+}
+
+impl Client for Docker {
+    const NAME: &'static str = "docker";
+
+    const WORDS: Words = Words {
+        wrong_password: "unauthorized: the password is no API key and no registry credential",
+        revoked: "unauthorized: the registry credential no longer counts: it has been revoked",
+        foreign_pull: "denied: this credential reaches t-blue/",
+    };
+
+    /// A person who uses the command line of Debian's engine.
+    fn new() -> Self {
+        Self::with_program(Path::new(PROGRAM))
+    }
+
+    fn login(&self, door: &str, login: &Login) -> Outcome {
         let arguments = [
             "login",
             "--username",
             &login.user_name,
             "--password-stdin",
-            registry,
+            door,
         ];
         self.run_with_input(&arguments, Some(&login.password))
     }
 
-    /// Builds `reference` from nothing: an image of four layers that prints `greeting`.
-    pub(crate) fn build(&self, reference: &str, greeting: &str) {
-        process::require(Path::new(BUSYBOX), "busybox-static");
-        let context = tempfile::tempdir().expect("a folder is made");
-        let file = |name: &str, content: &str| {
-            std::fs::write(context.path().join(name), content).expect("a small file is written");
-        };
-        std::fs::copy(BUSYBOX, context.path().join("busybox")).expect("busybox is copied");
-        file("greeting", &format!("{greeting}\n"));
-        file("origin", &format!("built for {reference}\n"));
-        file(
+    /// Builds `reference` from nothing: an image of three layers that prints `greeting`.
+    fn make(&self, reference: &str, greeting: &str) {
+        let context = Context::new(greeting);
+        context.add(
             "Dockerfile",
-            "FROM scratch\n\
-             COPY busybox /bin/busybox\n\
-             COPY greeting /greeting\n\
-             COPY origin /origin\n\
-             RUN [\"/bin/busybox\", \"sh\", \"-c\", \"/bin/busybox wc -c < /greeting > /size\"]\n\
-             CMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n",
+            &format!(
+                "FROM scratch\n\
+                 COPY {BUSYBOX_FILE} /bin/busybox\n\
+                 COPY greeting /greeting\n\
+                 COPY origin /origin\n\
+                 CMD [\"/bin/busybox\", \"cat\", \"/greeting\"]\n"
+            ),
         );
-        let context = context.path().to_string_lossy();
+        context.add("origin", &format!("built for {reference}\n"));
         // The cache is the engine's, and another test may be removing the layers that it offers.
         let build = [
             "build",
@@ -215,51 +235,39 @@ impl Docker {
             "none",
             "--tag",
             reference,
-            &context,
+            &context.path(),
         ];
         self.run(&build).succeeded();
     }
 
-    /// Pushes `reference` and gives the digest that the registry now has for it.
-    #[track_caller]
-    pub(crate) fn push(&self, reference: &str) -> String {
-        let outcome = self.run(&["push", reference]).succeeded();
-        let digest = outcome
-            .text
-            .split("digest: ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next());
-        digest.map_or_else(|| panic!("no digest in {}", outcome.text), String::from)
+    fn tag(&self, reference: &str, other: &str) {
+        self.run(&["tag", reference, other]).succeeded();
     }
 
-    /// Asserts that a container of `reference` prints `greeting`.
-    #[track_caller]
-    pub(crate) fn prints(&self, reference: &str, greeting: &str) {
-        let outcome = self
-            .run(&[
-                "run",
-                "--rm",
-                "--network",
-                "none",
-                "--pull",
-                "never",
-                reference,
-            ])
-            .succeeded();
-        assert_eq!(outcome.stdout.trim_end(), greeting);
+    fn push(&self, reference: &str) -> Outcome {
+        self.run(&["push", reference])
     }
 
-    fn run_with_input(&self, arguments: &[&str], stdin: Option<&str>) -> Outcome {
-        let prepare = |command: &mut std::process::Command| {
-            command
-                .env("DOCKER_CONFIG", self.home.path())
-                .env("DOCKER_HOST", &self.engine);
-            // The classic builder is part of the engine; BuildKit would be one more program to install.
-            command
-                .env("DOCKER_BUILDKIT", "0")
-                .env("DOCKER_CLI_EXPERIMENTAL", "enabled");
-            command.args(arguments);
-        };
-        process::run(&self.program, prepare, stdin)
+    fn pull(&self, reference: &str) -> Outcome {
+        self.run(&["pull", reference])
+    }
+
+    fn forget(&self, reference: &str) {
+        self.run(&["rmi", reference]).succeeded();
+    }
+
+    /// What a container of `reference` prints.
+    fn greeting(&self, reference: &str) -> String {
+        let arguments = [
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            "--pull",
+            "never",
+            reference,
+        ];
+        let printed = self.run(&arguments).succeeded().stdout;
+        String::from(printed.trim_end())
     }
 }

@@ -3,24 +3,18 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::client::{Client, Scene};
 use crate::docker::{Docker, with_each_program};
 use crate::fact;
-use crate::server::{Login, Server};
+use crate::server::Server;
+use crate::team::Team;
 
 /// The facts of this file; the round trip for each command line of the machine.
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         fact(
-            "docker::a_digest_is_enough_to_pull",
-            a_digest_is_enough_to_pull,
-        ),
-        fact(
-            "docker::a_second_repository_mounts_the_layers_of_the_first",
-            a_second_repository_mounts,
-        ),
-        fact(
-            "docker::an_api_key_pushes_and_pulls",
-            an_api_key_pushes_and_pulls,
+            "docker::a_mount_is_told_by_the_name_of_its_source",
+            a_mount_is_told_by_the_name_of_its_source,
         ),
         fact(
             "docker::a_tag_moves_to_what_was_pushed_last",
@@ -29,10 +23,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         fact(
             "docker::a_name_may_have_many_parts",
             a_name_may_have_many_parts,
-        ),
-        fact(
-            "docker::the_pull_door_gives_images_and_takes_none",
-            the_pull_door_gives_images_and_takes_none,
         ),
     ];
     trials.extend(with_each_program(&[
@@ -48,114 +38,76 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Builds `greeting` as `reference`, pushes it, and removes it from the engine; gives its digest.
+/// Builds `greeting` as `reference`, pushes it, and removes it from the engine; gives the digest that docker was told.
 fn build_and_push(docker: &Docker, reference: &str, greeting: &str) -> String {
-    docker.build(reference, greeting);
-    let digest = docker.push(reference);
-    docker.run(&["rmi", reference]).succeeded();
-    digest
+    docker.make(reference, greeting);
+    let outcome = docker.push(reference).succeeded();
+    docker.forget(reference);
+    let digest = outcome
+        .stdout
+        .split("digest: ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    digest.map_or_else(|| panic!("no digest in {}", outcome.stdout), String::from)
+}
+
+/// A server, a team, and a login of `docker` with its credential.
+fn enter(docker: &Docker) -> (Server, Team) {
+    let server = Server::start();
+    let team = Team::new(&server, "blue");
+    docker
+        .login(&server.registry, &team.credential(&json!({})))
+        .succeeded();
+    (server, team)
 }
 
 fn what_was_pushed_is_pulled_and_runs(docker: &Docker) {
-    let server = Server::start();
-    let team = server.team("blue");
+    let (_server, team) = enter(docker);
     let reference = team.reference("app:v1");
-    docker
-        .login(&server.registry, &team.credential(&json!({})))
-        .succeeded();
     let digest = build_and_push(docker, &reference, "hello from blue");
-    docker.run(&["pull", &reference]).succeeded().said(&digest);
-    docker.prints(&reference, "hello from blue");
+    docker.pull(&reference).succeeded().said(&digest);
+    assert_eq!(docker.greeting(&reference), "hello from blue");
     assert_eq!(team.catalogue(), ["t-blue/app"]);
 }
 
-fn an_api_key_pushes_and_pulls() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    let reference = team.reference("by-key:v1");
-    docker
-        .login(
-            &server.registry,
-            &Login::of_key(&team.api_key("builder").key),
-        )
-        .succeeded();
-    build_and_push(&docker, &reference, "pushed by a key");
-    docker.run(&["pull", &reference]).succeeded();
-    docker.prints(&reference, "pushed by a key");
-}
-
-fn a_digest_is_enough_to_pull() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    docker
-        .login(&server.registry, &team.credential(&json!({})))
-        .succeeded();
-    let digest = build_and_push(&docker, &team.reference("app:v1"), "found by digest");
-    let reference = format!("{}@{digest}", team.reference("app"));
-    docker.run(&["pull", &reference]).succeeded();
-    docker.prints(&reference, "found by digest");
-}
-
-fn a_second_repository_mounts() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    docker
-        .login(&server.registry, &team.credential(&json!({})))
-        .succeeded();
-    let (first, second) = (team.reference("first:v1"), team.reference("second:v1"));
-    docker.build(&first, "pushed once");
-    docker.run(&["push", &first]).succeeded().said("Pushed");
-    docker.run(&["tag", &first, &second]).succeeded();
-    let outcome = docker
-        .run(&["push", &second])
-        .succeeded()
-        .said("Mounted from t-main/first");
-    assert!(
-        !outcome.text.contains("Pushed"),
-        "a layer was sent a second time:\n{}",
-        outcome.text
+fn a_mount_is_told_by_the_name_of_its_source() {
+    let scene = Scene::<Docker>::start();
+    let (first, second) = (
+        scene.team.reference("first:v1"),
+        scene.team.reference("second:v1"),
     );
-    docker.run(&["rmi", &first, &second]).succeeded();
-    docker.run(&["pull", &second]).succeeded();
-    docker.prints(&second, "pushed once");
+    scene.client.make(&first, "pushed once");
+    scene.client.push(&first).succeeded().said("Pushed");
+    scene.client.tag(&first, &second);
+    let told = scene
+        .client
+        .push(&second)
+        .succeeded()
+        .said("Mounted from t-blue/first")
+        .text();
+    assert!(!told.contains("Pushed"), "a layer was sent again:\n{told}");
 }
 
 fn a_tag_moves_to_what_was_pushed_last() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    docker
-        .login(&server.registry, &team.credential(&json!({})))
-        .succeeded();
-    let reference = team.reference("app:latest");
-    let first = build_and_push(&docker, &reference, "the first");
-    let second = build_and_push(&docker, &reference, "the second");
+    let scene = Scene::<Docker>::start();
+    let reference = scene.team.reference("app:latest");
+    let first = build_and_push(&scene.client, &reference, "the first");
+    let second = build_and_push(&scene.client, &reference, "the second");
     assert_ne!(first, second);
-    docker.run(&["pull", &reference]).succeeded().said(&second);
-    docker.prints(&reference, "the second");
+    scene.client.pull(&reference).succeeded().said(&second);
+    assert_eq!(scene.client.greeting(&reference), "the second");
 }
 
 fn a_name_may_have_many_parts() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    docker
-        .login(&server.registry, &team.credential(&json!({})))
-        .succeeded();
-    let reference = team.reference("group/sub.group/my-app_x:v1");
-    build_and_push(&docker, &reference, "deep down");
-    docker.run(&["pull", &reference]).succeeded();
-    assert_eq!(team.catalogue(), ["t-main/group/sub.group/my-app_x"]);
+    let scene = Scene::<Docker>::start();
+    let reference = scene.team.reference("group/sub.group/my-app_x:v1");
+    build_and_push(&scene.client, &reference, "deep down");
+    scene.pulls(&reference, "deep down");
+    assert_eq!(scene.team.catalogue(), ["t-blue/group/sub.group/my-app_x"]);
 }
 
 fn a_list_of_two_platforms_is_pushed_and_pulled(docker: &Docker) {
-    let server = Server::start();
-    let team = server.main_team();
-    let login = team.credential(&json!({}));
-    docker.login(&server.registry, &login).succeeded();
+    let (_server, team) = enter(docker);
     let list = team.reference("app:v1");
     let (amd64, arm64) = (
         team.reference("app:v1-amd64"),
@@ -176,10 +128,7 @@ fn a_list_of_two_platforms_is_pushed_and_pulled(docker: &Docker) {
         .succeeded()
         .said("sha256:");
 
-    let stored = team
-        .manifest("app", "v1", &login.caller())
-        .expect(200)
-        .json();
+    let stored = team.stored("app", "v1");
     let platforms: Vec<(&Value, &Value)> = stored["manifests"]
         .as_array()
         .expect("a list has manifests")
@@ -194,27 +143,6 @@ fn a_list_of_two_platforms_is_pushed_and_pulled(docker: &Docker) {
         ]
     );
 
-    docker.run(&["pull", &list]).succeeded();
-    docker.prints(&list, "for amd64");
-}
-
-fn the_pull_door_gives_images_and_takes_none() {
-    let server = Server::start();
-    let team = server.main_team();
-    let docker = Docker::new();
-    let login = team.credential(&json!({}));
-    docker.login(&server.registry, &login).succeeded();
-    build_and_push(&docker, &team.reference("app:v1"), "through the pull door");
-
-    docker.login(&server.pull_door, &login).succeeded();
-    let reference = format!("{}/{}app:v1", server.pull_door, team.prefix);
-    docker.run(&["pull", &reference]).succeeded();
-    docker.prints(&reference, "through the pull door");
-
-    let other = format!("{}/{}other:v1", server.pull_door, team.prefix);
-    docker.build(&other, "never to be stored");
-    docker
-        .run(&["push", &other])
-        .refused_with(&["unsupported: "]);
-    assert_eq!(team.catalogue(), ["t-main/app"]);
+    docker.pull(&list).succeeded();
+    assert_eq!(docker.greeting(&list), "for amd64");
 }

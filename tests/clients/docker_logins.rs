@@ -3,8 +3,10 @@
 use libtest_mimic::Trial;
 use serde_json::json;
 
+use crate::client::Client;
 use crate::docker::{Docker, with_each_program};
-use crate::server::{Login, Server};
+use crate::server::Server;
+use crate::team::{Login, Team};
 
 /// The facts of this file, for each command line of the machine.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 fn login_takes_an_api_key(docker: &Docker) {
     let server = Server::start();
-    let login = server.main_team().key_login();
+    let login = Team::new(&server, "blue").key_login();
     for door in [&server.registry, &server.pull_door] {
         docker
             .login(door, &login)
@@ -38,8 +40,8 @@ fn login_takes_an_api_key(docker: &Docker) {
 
 fn login_takes_a_registry_credential(docker: &Docker) {
     let server = Server::start();
-    let login = server.main_team().credential(&json!({}));
-    assert_eq!(login.user_name, "t-main");
+    let login = Team::new(&server, "blue").credential(&json!({}));
+    assert_eq!(login.user_name, "t-blue");
     for door in [&server.registry, &server.pull_door] {
         docker
             .login(door, &login)
@@ -50,13 +52,15 @@ fn login_takes_a_registry_credential(docker: &Docker) {
 
 fn login_refuses_a_wrong_password(docker: &Docker) {
     let server = Server::start();
-    let mut login = server.main_team().credential(&json!({}));
+    let mut login = Team::new(&server, "blue").credential(&json!({}));
     login.password.push('x');
     for door in [&server.registry, &server.pull_door] {
-        docker.login(door, &login).refused_with(&["unauthorized: "]);
+        docker
+            .login(door, &login)
+            .refused_with(&[Docker::WORDS.wrong_password]);
         docker
             .login(door, &Login::of_key("berth_no_such_key"))
-            .refused_with(&["unauthorized: "]);
+            .refused_with(&["unauthorized: the password looks like an API key but is mistyped"]);
     }
 }
 
@@ -65,5 +69,5 @@ fn login_refuses_the_operator_key(docker: &Docker) {
     let login = Login::of_key(&server.operator_key());
     docker
         .login(&server.registry, &login)
-        .refused_with(&["unauthorized: "]);
+        .refused_with(&["unauthorized: an operator key is no registry password"]);
 }

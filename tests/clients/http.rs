@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) location: Option<String>,
     /// The `WWW-Authenticate` header, if any.
     pub(crate) challenge: Option<String>,
+    /// The `Docker-Content-Digest` header, if any.
+    pub(crate) digest: Option<String>,
     /// The body as text.
     pub(crate) body: String,
 }
@@ -79,14 +81,15 @@ pub(crate) fn send(request: RequestBuilder) -> Answer {
             .send()
             .await
             .unwrap_or_else(|error| panic!("no answer: {error:?}"));
-        let header = |name| {
+        let header = |name: &str| {
             response
                 .headers()
                 .get(name)
                 .and_then(|value| value.to_str().ok())
                 .map(String::from)
         };
-        let (location, challenge) = (header(LOCATION), header(WWW_AUTHENTICATE));
+        let (location, challenge) = (header(LOCATION.as_str()), header(WWW_AUTHENTICATE.as_str()));
+        let digest = header("docker-content-digest");
         let status = response.status().as_u16();
         let body = response
             .text()
@@ -96,6 +99,7 @@ pub(crate) fn send(request: RequestBuilder) -> Answer {
             status,
             location,
             challenge,
+            digest,
             body,
         }
     })

@@ -1,18 +1,60 @@
-//! Makes images on disk, as OCI image layouts written by hand.
+//! Makes images on disk and looks into them: OCI image layouts written by hand, and what builders build from.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::process;
+
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+/// The shell that images carry: it needs no libraries.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Its name in a build context.
+pub(crate) const BUSYBOX_FILE: &str = "busybox";
+
+/// The file that every image has.
+const GREETING: &str = "greeting";
+
+/// What an image is built from: busybox, a greeting, and what is added.
+#[derive(Debug)]
+pub(crate) struct Context {
+    folder: TempDir,
+}
+
+impl Context {
+    /// One whose file `greeting` has `greeting` in it.
+    pub(crate) fn new(greeting: &str) -> Self {
+        process::require(Path::new(BUSYBOX), "busybox-static");
+        let context = Self {
+            folder: process::folder("context"),
+        };
+        std::fs::copy(BUSYBOX, context.folder.path().join(BUSYBOX_FILE))
+            .expect("busybox is copied");
+        context.add(GREETING, greeting);
+        context
+    }
+
+    /// Adds a file.
+    pub(crate) fn add(&self, name: &str, content: &str) {
+        write(&self.folder.path().join(name), content.as_bytes());
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+}
 
 /// An OCI image layout in a temporary folder, with one reference in it.
 #[derive(Debug)]
@@ -23,7 +65,7 @@ pub(crate) struct Layout {
 }
 
 /// The name of the one reference in a layout.
-const REFERENCE: &str = "latest";
+pub(crate) const REFERENCE: &str = "latest";
 
 impl Layout {
     /// An image of two layers for linux/amd64; `greeting` makes it differ from all others.
@@ -54,6 +96,22 @@ impl Layout {
         format!("oci:{}:{REFERENCE}", self.folder.path().display())
     }
 
+    /// The whole layout in one file, which lies beside it.
+    pub(crate) fn archive(&self) -> PathBuf {
+        let path = self.folder.path().join("layout.tar");
+        let file = std::fs::File::create(&path).expect("a file is made");
+        let mut archive = tar::Builder::new(file);
+        for name in ["oci-layout", "index.json"] {
+            let added = archive.append_path_with_name(self.folder.path().join(name), name);
+            added.expect("a small file is added");
+        }
+        archive
+            .append_dir_all("blobs", self.folder.path().join("blobs"))
+            .expect("small files are added");
+        archive.finish().expect("the archive is written");
+        path
+    }
+
     fn finish(folder: TempDir, descriptor: &Value) -> Self {
         let digest = descriptor["digest"].as_str().unwrap_or_default().to_owned();
         let mut entry = descriptor.clone();
@@ -67,11 +125,38 @@ impl Layout {
     }
 }
 
+/// The greeting in the image of the layout in `folder`, whose layers are compressed by gzip.
+pub(crate) fn greeting_in(folder: &Path) -> String {
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"]
+            .as_str()
+            .expect("a descriptor has a digest");
+        let path = folder.join("blobs").join(digest.replace(':', "/"));
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let json = |bytes: &[u8]| -> Value { serde_json::from_slice(bytes).expect("this is JSON") };
+    let index = std::fs::read(folder.join("index.json")).expect("a layout has an index");
+    let manifest = json(&blob(&json(&index)["manifests"][0]));
+    let layers = manifest["layers"].as_array().expect("an image has layers");
+    let greeting = layers.iter().find_map(|layer| {
+        let mut archive = tar::Archive::new(GzDecoder::new(std::io::Cursor::new(blob(layer))));
+        let mut entries = archive.entries().expect("a layer is an archive");
+        let mut entry = entries.find_map(|entry| {
+            let entry = entry.expect("a layer is an archive");
+            let path = entry.path().expect("a file has a name").into_owned();
+            path.ends_with(GREETING).then_some(entry)
+        })?;
+        let mut content = String::new();
+        entry
+            .read_to_string(&mut content)
+            .expect("a greeting is text");
+        Some(content)
+    });
+    greeting.unwrap_or_else(|| panic!("no layer of {manifest} has a greeting"))
+}
+
 fn empty_layout() -> TempDir {
-    let folder = tempfile::Builder::new()
-        .prefix("berth-layout-")
-        .tempdir()
-        .expect("a folder is made");
+    let folder = process::folder("layout");
     std::fs::create_dir_all(folder.path().join("blobs/sha256")).expect("a folder is made");
     write(
         &folder.path().join("oci-layout"),
@@ -82,7 +167,7 @@ fn empty_layout() -> TempDir {
 
 /// Adds an image with all its blobs, and gives the descriptor of its manifest.
 fn add_image(layout: &Path, greeting: &str, architecture: &str) -> Value {
-    let files = [("greeting", greeting), ("architecture", architecture)];
+    let files = [(GREETING, greeting), ("architecture", architecture)];
     let archives = files.map(|(name, content)| layer(name, content));
     let differences = archives.each_ref().map(|archive| digest_of(archive));
     // Compressed, because skopeo compresses what is not, which changes digests.

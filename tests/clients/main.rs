@@ -1,4 +1,4 @@
-//! Real clients against the real binary: the Docker engine, its command line, and skopeo.
+//! Real clients against the real binary: docker, podman, buildah, skopeo, containerd and ORAS.
 //!
 //! They need programs that `cargo test` cannot install, so they run where `BERTH_TEST_CLIENTS` is set, as
 //! `make test` does; there a missing program is a failure, never a skip.
@@ -8,18 +8,31 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod client;
+mod container;
+mod containerd;
+mod containers;
+mod containers_images;
+mod ctr_images;
 mod docker;
 mod docker_images;
 mod docker_logins;
 mod http;
+mod image;
 mod images;
 mod memory;
+mod nginx;
+mod oras;
+mod oras_artifacts;
 mod process;
 mod refusals;
 mod refusals_live;
+mod round_trips;
 mod server;
+mod service;
 mod skopeo;
 mod skopeo_copies;
+mod team;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -31,16 +44,23 @@ fn main() {
     let enabled = std::env::var_os(ENABLED).is_some_and(|value| !value.is_empty());
     if !enabled && !arguments.list {
         tell(&format!(
-            "client tests are not run: `make test` installs Docker and skopeo and sets {ENABLED}"
+            "client tests are not run: `make test` installs the clients and sets {ENABLED}"
         ));
     }
     let trials = [
         docker_logins::trials(),
+        round_trips::trials(),
         docker_images::trials(),
+        containers_images::trials(),
         skopeo_copies::trials(),
+        ctr_images::trials(),
+        oras_artifacts::trials(),
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
+        image::trials(),
+        service::trials(),
+        nginx::trials(),
     ];
     let trials = trials
         .into_iter()

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::http::{self, Caller};
 use crate::server::Server;
+use crate::team::Team;
 use crate::{fact, tell};
 
 /// What is sent, in chunks of `CHUNK_BYTES`.
@@ -133,7 +134,7 @@ fn absolute(server: &Server, location: &str) -> String {
 fn one_patch_of_two_gibibytes() {
     // The build's own folder: /tmp may be a small one, or in memory.
     let server = Server::start_in(Path::new(env!("CARGO_TARGET_TMPDIR")));
-    let team = server.main_team();
+    let team = Team::new(&server, "blue");
     let caller = team.credential(&serde_json::json!({})).caller();
     let uploads = server.url(&format!("/v2/{}large/blobs/uploads/", team.prefix));
     let upload = http::send(http::request(Method::POST, &uploads, &caller))

@@ -9,8 +9,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 /// How long one client command may take, in seconds.
 const COMMAND_LIMIT_SECONDS: &str = "180";
+
+/// The options after which a secret follows.
+const SECRET_OPTIONS: [&str; 2] = ["--user", "--refresh"];
 
 /// How `timeout` itself ends when the command took too long, and when it had to kill it.
 const TIMED_OUT: [Option<i32>; 2] = [Some(124), Some(137)];
@@ -19,7 +24,7 @@ const TIMED_OUT: [Option<i32>; 2] = [Some(124), Some(137)];
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long to wait between two looks at something that will change soon.
-pub(crate) const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(50);
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -28,35 +33,51 @@ pub(crate) struct Outcome {
     success: bool,
     /// Standard output alone: what a program after it in a pipe would read.
     pub(crate) stdout: String,
-    /// Standard output, then standard error: what a person sees.
-    pub(crate) text: String,
+    /// Standard error alone: where a person looks for what went wrong.
+    pub(crate) stderr: String,
 }
 
 impl Outcome {
+    /// The outcome of what a client has no command for.
+    pub(crate) fn nothing_to_do() -> Self {
+        Self {
+            command: String::new(),
+            success: true,
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+
+    /// Standard output, then standard error: what a person sees.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
     /// The outcome of a command that had to succeed.
     #[track_caller]
     pub(crate) fn succeeded(self) -> Self {
-        assert!(self.success, "`{}` failed:\n{}", self.command, self.text);
+        assert!(self.success, "`{}` failed:\n{}", self.command, self.text());
         self
     }
 
-    /// What a person read when the command was refused, as it had to be; every word of `words` must be in it.
+    /// What standard error said when the command was refused, as it had to be; every word of `words` must be in it.
     #[track_caller]
     pub(crate) fn refused_with(self, words: &[&str]) -> String {
         assert!(
             !self.success,
             "`{}` was not refused:\n{}",
-            self.command, self.text
+            self.command,
+            self.text()
         );
         for word in words {
             assert!(
-                self.text.contains(word),
-                "`{}` was refused without the word {word:?}:\n{}",
+                self.stderr.contains(word),
+                "`{}` was refused without the word {word:?} on standard error:\n{}",
                 self.command,
-                self.text
+                self.text()
             );
         }
-        self.text
+        self.stderr
     }
 
     /// Whether the command failed.
@@ -67,14 +88,36 @@ impl Outcome {
     /// Asserts that the command said `words`.
     #[track_caller]
     pub(crate) fn said(self, words: &str) -> Self {
+        let text = self.text();
         assert!(
-            self.text.contains(words),
-            "`{}` did not say {words:?}:\n{}",
+            text.contains(words),
+            "`{}` did not say {words:?}:\n{text}",
             self.command,
-            self.text
         );
         self
     }
+}
+
+/// Looks again and again until `look` finds something, for at most `limit`; `what` is missing after that.
+#[track_caller]
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        let looked_at = begun.elapsed();
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(looked_at < limit, "{what}: not there after {looked_at:?}");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A folder of `name`'s own, which goes when it is dropped.
+pub(crate) fn folder(name: &str) -> TempDir {
+    tempfile::Builder::new()
+        .prefix(&format!("berth-{name}-"))
+        .tempdir()
+        .expect("a folder is made")
 }
 
 /// A program that is not installed fails the test that needs it and names its package.
@@ -113,19 +156,19 @@ pub(crate) fn run(
     let output = child
         .wait_with_output()
         .unwrap_or_else(|error| panic!("`{line}`: {error}"));
-    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
-    let text = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    let in_time = !TIMED_OUT.contains(&output.status.code());
-    assert!(
-        in_time,
-        "`{line}` took longer than {COMMAND_LIMIT_SECONDS} seconds:\n{text}"
-    );
-    Outcome {
+    let outcome = Outcome {
         command: line,
         success: output.status.success(),
-        stdout,
-        text,
-    }
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    assert!(
+        !TIMED_OUT.contains(&output.status.code()),
+        "`{}` took longer than {COMMAND_LIMIT_SECONDS} seconds:\n{}",
+        outcome.command,
+        outcome.text()
+    );
+    outcome
 }
 
 /// The command as a person would type it, without secrets.
@@ -139,7 +182,7 @@ fn describe(command: &Command) -> String {
         } else {
             word.to_string()
         });
-        secret_follows = word.ends_with("creds");
+        secret_follows = SECRET_OPTIONS.contains(&word.as_ref());
     }
     words.join(" ")
 }

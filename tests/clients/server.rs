@@ -1,4 +1,6 @@
-//! Starts the real binary on free ports in a folder of its own, and makes teams, keys and credentials there.
+//! Starts the real binary on free ports in a folder of its own.
+//!
+//! It knows neither teams nor clients.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -7,22 +9,19 @@ use std::process::Stdio;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http::{self, Answer, Caller};
-use crate::process::Daemon;
+use crate::process::{self, Daemon};
 
 /// How long a start may take before the test fails.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long the log may lag behind the answers.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
+
 /// How many last lines of the log a failed test shows.
 const LOG_LINES_SHOWN: usize = 40;
-
-/// What a client that takes every kind of manifest says.
-const MANIFEST_TYPES: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// A running server; it is killed, and its folder removed, when this is dropped.
 #[derive(Debug)]
@@ -41,8 +40,17 @@ impl Server {
         Self::start_in(&std::env::temp_dir())
     }
 
+    /// Starts one with these variables, in a temporary folder.
+    pub(crate) fn start_with_variables(variables: &[(&str, &str)]) -> Self {
+        Self::start_with(&std::env::temp_dir(), variables)
+    }
+
     /// Starts one with its defaults, in a new folder below `parent`.
     pub(crate) fn start_in(parent: &Path) -> Self {
+        Self::start_with(parent, &[])
+    }
+
+    fn start_with(parent: &Path, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("berth-")
             .tempdir_in(parent)
@@ -60,6 +68,7 @@ impl Server {
             for door in ["--listen", "--pull-listen", "--ops-listen"] {
                 command.args([door, "127.0.0.1:0"]);
             }
+            command.envs(variables.iter().copied());
             command.stdout(Stdio::piped()).stderr(log);
         });
         let lines = ready_lines(&mut daemon, folder.path());
@@ -94,54 +103,47 @@ impl Server {
         format!("http://{}{path}", self.registry)
     }
 
-    /// The team that every installation begins with.
-    pub(crate) fn main_team(&self) -> Team<'_> {
-        let key = self.key_file("main.key");
-        Team {
-            server: self,
-            name: String::from("main"),
-            prefix: String::from("t-main/"),
-            key,
-        }
-    }
-
-    /// A new team with an account of its own, under the prefix `t-<key>/`.
-    pub(crate) fn team(&self, key: &str) -> Team<'_> {
-        let operator = Caller::Bearer(self.operator_key());
-        let account = format!("account-{key}");
-        let api = |path: &str, body: &Value| {
-            let url = self.url(&format!("/api/v1{path}"));
-            data(&http::send(http::request(Method::POST, &url, &operator).json(body)).expect(201))
-        };
-        api("/accounts", &json!({"name": account}));
-        let workspace = api(
-            "/workspaces",
-            &json!({"name": key, "account": account, "teamKey": key}),
-        );
-        let admin = api(
-            &format!("/workspaces/{key}/api-keys"),
-            &json!({"name": "admin", "role": "admin"}),
-        );
-        let prefix = text(&workspace, "repositoryPrefix");
-        Team {
-            server: self,
-            name: String::from(key),
-            prefix,
-            key: text(&admin, "key"),
-        }
-    }
-
     /// The operator's key.
     pub(crate) fn operator_key(&self) -> String {
-        self.key_file("operator.key")
-    }
-
-    fn key_file(&self, name: &str) -> String {
-        let path = self.folder.path().join("data").join(name);
+        let path = self.folder.path().join("data/operator.key");
         let content = std::fs::read_to_string(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         String::from(content.trim())
     }
+
+    /// How the blobs of `repository` came there, once a manifest has followed them.
+    pub(crate) fn arrivals(&self, repository: &str) -> Arrivals {
+        let ours = |line: &Value| line["repository"] == repository && line["status"] == 201;
+        let is = |line: &Value, method: &str, ending: &str| {
+            line["method"] == method
+                && line["route"]
+                    .as_str()
+                    .is_some_and(|route| route.ends_with(ending))
+        };
+        process::wait_for("a pushed manifest in the log", LOG_LIMIT, || {
+            let log = read_log(self.folder.path());
+            // The last line may be half written.
+            let lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let lines: Vec<Value> = lines.filter(ours).collect();
+            let count =
+                |method, ending| lines.iter().filter(|line| is(line, method, ending)).count();
+            (count("PUT", "/manifests/{reference}") > 0).then(|| Arrivals {
+                mounted: count("POST", "/blobs/uploads/"),
+                sent: count("PUT", "/blobs/uploads/{upload}"),
+            })
+        })
+    }
+}
+
+/// How blobs came into a repository.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrivals {
+    /// From another repository, without their bytes.
+    pub(crate) mounted: usize,
+    /// With their bytes.
+    pub(crate) sent: usize,
 }
 
 impl Drop for Server {
@@ -156,7 +158,7 @@ impl Drop for Server {
 }
 
 /// The binary under test: the one of this build, or the one that `BERTH_TEST_BINARY` names.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("BERTH_TEST_BINARY")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_berth")), PathBuf::from)
 }
@@ -190,7 +192,7 @@ fn ready_lines(daemon: &mut Daemon, folder: &Path) -> Vec<String> {
 }
 
 /// `host:port` of the first URL in the line that carries `label`.
-fn address_of(lines: &[String], label: &str) -> Option<String> {
+pub(crate) fn address_of(lines: &[String], label: &str) -> Option<String> {
     lines.iter().find_map(|line| {
         let mut words = line.split_whitespace();
         words.find(|word| word.trim_end_matches(':') == label)?;
@@ -200,180 +202,12 @@ fn address_of(lines: &[String], label: &str) -> Option<String> {
     })
 }
 
+fn read_log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
 fn log_end(folder: &Path) -> String {
-    let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let log = read_log(folder);
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
-}
-
-/// The `data` of a successful answer.
-#[track_caller]
-fn data(answer: &Answer) -> Value {
-    answer.json()["data"].clone()
-}
-
-/// The string `field` of `value`.
-#[track_caller]
-fn text(value: &Value, field: &str) -> String {
-    value[field]
-        .as_str()
-        .map_or_else(|| panic!("no string {field:?} in {value}"), String::from)
-}
-
-/// A workspace and an admin key of it.
-#[derive(Debug)]
-pub(crate) struct Team<'s> {
-    server: &'s Server,
-    name: String,
-    /// The prefix of its repositories, with the slash at its end.
-    pub(crate) prefix: String,
-    key: String,
-}
-
-/// An API key and its id.
-#[derive(Debug)]
-pub(crate) struct ApiKey {
-    /// What it is revoked by.
-    pub(crate) id: String,
-    /// The secret.
-    pub(crate) key: String,
-}
-
-/// What `docker login` is given.
-#[derive(Clone, Debug)]
-pub(crate) struct Login {
-    /// The user name.
-    pub(crate) user_name: String,
-    /// The password.
-    pub(crate) password: String,
-    /// The id of the registry credential; empty for an API key.
-    pub(crate) id: String,
-}
-
-impl Login {
-    /// An API key as a password.
-    pub(crate) fn of_key(key: &str) -> Self {
-        Self {
-            user_name: String::from("key"),
-            password: String::from(key),
-            id: String::new(),
-        }
-    }
-
-    /// The same by Basic.
-    pub(crate) fn caller(&self) -> Caller {
-        Caller::Basic(self.user_name.clone(), self.password.clone())
-    }
-}
-
-impl Team<'_> {
-    /// The reference that a person pushes `image` (such as `app:v1`) to.
-    pub(crate) fn reference(&self, image: &str) -> String {
-        format!("{}/{}{image}", self.server.registry, self.prefix)
-    }
-
-    /// The admin key as a password.
-    pub(crate) fn key_login(&self) -> Login {
-        Login::of_key(&self.key)
-    }
-
-    /// A new API key of `role`.
-    pub(crate) fn api_key(&self, role: &str) -> ApiKey {
-        let path = format!("/workspaces/{}/api-keys", self.name);
-        let made = self.call(
-            Method::POST,
-            &path,
-            Some(&json!({"name": format!("a {role}"), "role": role})),
-        );
-        let made = data(&made.expect(201));
-        ApiKey {
-            id: text(&made, "id"),
-            key: text(&made, "key"),
-        }
-    }
-
-    /// Ends `key`.
-    pub(crate) fn delete_api_key(&self, key: &ApiKey) {
-        self.call(
-            Method::DELETE,
-            &format!("/workspaces/{}/api-keys/{}", self.name, key.id),
-            None,
-        )
-        .expect(204);
-    }
-
-    /// A registry credential that the admin key asks for with `body`.
-    pub(crate) fn credential(&self, body: &Value) -> Login {
-        self.credential_of(&self.key, body)
-    }
-
-    /// A registry credential that `key` asks for with `body`.
-    pub(crate) fn credential_of(&self, key: &str, body: &Value) -> Login {
-        let url = self.server.url("/api/v1/registry/credentials");
-        let request =
-            http::request(Method::POST, &url, &Caller::Bearer(String::from(key))).json(body);
-        let made = data(&http::send(request).expect(200));
-        Login {
-            user_name: text(&made, "username"),
-            password: text(&made, "password"),
-            id: text(&made, "credentialId"),
-        }
-    }
-
-    /// Ends a registry credential.
-    pub(crate) fn revoke(&self, login: &Login) {
-        let body = json!({"credentialId": login.id});
-        self.call(Method::POST, "/registry/credentials/revoke", Some(&body))
-            .expect(204);
-    }
-
-    /// An access token for `actions` on `image`.
-    pub(crate) fn access_token(&self, login: &Login, image: &str, actions: &str) -> Caller {
-        let challenge = http::get(&self.server.url("/v2/"), &Caller::Anonymous)
-            .expect(401)
-            .challenge;
-        let challenge = challenge.expect("a 401 comes with a challenge");
-        let service = challenge
-            .split("service=\"")
-            .nth(1)
-            .and_then(|rest| rest.split('"').next());
-        let service = service.unwrap_or_else(|| panic!("no service in {challenge}"));
-        let scope = format!("repository:{}{image}:{actions}", self.prefix);
-        let url = self.server.url("/token");
-        let request = http::request(Method::GET, &url, &login.caller());
-        let request = request.query(&[("service", service), ("scope", scope.as_str())]);
-        Caller::Bearer(text(&http::send(request).expect(200).json(), "token"))
-    }
-
-    /// The manifest of `image` (such as `app`) at `reference`, as `caller` sees it.
-    pub(crate) fn manifest(&self, image: &str, reference: &str, caller: &Caller) -> Answer {
-        let url = self
-            .server
-            .url(&format!("/v2/{}{image}/manifests/{reference}", self.prefix));
-        http::send(http::request(Method::GET, &url, caller).header("accept", MANIFEST_TYPES))
-    }
-
-    /// The repositories that `/v2/_catalog` shows this team.
-    pub(crate) fn catalogue(&self) -> Vec<String> {
-        let answer = http::get(&self.server.url("/v2/_catalog"), &self.key_login().caller())
-            .expect(200)
-            .json();
-        let names = answer["repositories"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no repositories in {answer}"));
-        names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(String::from)
-            .collect()
-    }
-
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
-        let caller = Caller::Bearer(self.key.clone());
-        let request = http::request(method, &self.server.url(&format!("/api/v1{path}")), &caller);
-        http::send(match body {
-            Some(body) => request.json(body),
-            None => request,
-        })
-    }
 }

@@ -3,10 +3,11 @@
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::client::Scene;
 use crate::fact;
 use crate::images::Layout;
-use crate::server::{Login, Server, Team};
 use crate::skopeo::Skopeo;
+use crate::team::Team;
 
 /// The facts of this file.
 pub(crate) fn trials() -> Vec<Trial> {
@@ -32,15 +33,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             "skopeo::delete_takes_the_right_to_delete",
             delete_takes_the_right_to_delete,
         ),
-        fact(
-            "skopeo::the_pull_door_gives_images_and_takes_none",
-            the_pull_door_gives_images_and_takes_none,
-        ),
     ]
 }
 
 /// `image` of `team` as skopeo names it.
-fn remote(team: &Team<'_>, image: &str) -> String {
+fn remote(team: &Team, image: &str) -> String {
     format!("docker://{}", team.reference(image))
 }
 
@@ -55,9 +52,8 @@ fn digest_of(skopeo: &Skopeo, image: &str) -> String {
 }
 
 fn every_kind_of_archive_is_copied_in() {
-    let server = Server::start();
-    let team = server.main_team();
-    let skopeo = Skopeo::logged_in(&server.registry, &team.credential(&json!({})));
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
     let layout = Layout::image("in every form");
     let folder = tempfile::tempdir().expect("a folder is made");
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -74,22 +70,21 @@ fn every_kind_of_archive_is_copied_in() {
         if *form != "oci" {
             skopeo.copy(&[], &layout.source(), source).succeeded();
         }
-        let image = remote(&team, &format!("app:{form}"));
+        let image = remote(team, &format!("app:{form}"));
         skopeo.copy(&[], source, &image).succeeded();
         skopeo
             .inspect(&["--config"], &image)
             .succeeded()
             .said("amd64");
     }
-    assert_eq!(digest_of(&skopeo, &remote(&team, "app:oci")), layout.digest);
+    assert_eq!(digest_of(skopeo, &remote(team, "app:oci")), layout.digest);
 }
 
 fn what_was_copied_in_is_copied_out() {
-    let server = Server::start();
-    let team = server.main_team();
-    let skopeo = Skopeo::logged_in(&server.registry, &team.credential(&json!({})));
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
     let layout = Layout::image("there and back");
-    let image = remote(&team, "app:v1");
+    let image = remote(team, "app:v1");
     skopeo.copy(&[], &layout.source(), &image).succeeded();
 
     let folder = tempfile::tempdir().expect("a folder is made");
@@ -110,24 +105,26 @@ fn what_was_copied_in_is_copied_out() {
 }
 
 fn images_are_copied_between_repositories() {
-    let server = Server::start();
-    let team = server.main_team();
-    let skopeo = Skopeo::logged_in(&server.registry, &team.credential(&json!({})));
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
     let layout = Layout::image("from one to the other");
-    let (first, second) = (remote(&team, "first:v1"), remote(&team, "second:v2"));
+    let (first, second) = (remote(team, "first:v1"), remote(team, "second:v2"));
     skopeo.copy(&[], &layout.source(), &first).succeeded();
     skopeo.copy(&[], &first, &second).succeeded();
-    assert_eq!(digest_of(&skopeo, &second), layout.digest);
-    assert_eq!(team.catalogue(), ["t-main/first", "t-main/second"]);
+    assert_eq!(digest_of(skopeo, &second), layout.digest);
+    let arrivals = scene.server.arrivals("t-blue/second");
+    assert!(
+        arrivals.mounted >= 2,
+        "its layers are mounted: {arrivals:?}"
+    );
+    assert_eq!(team.catalogue(), ["t-blue/first", "t-blue/second"]);
 }
 
 fn all_platforms_are_copied() {
-    let server = Server::start();
-    let team = server.main_team();
-    let login = team.credential(&json!({}));
-    let skopeo = Skopeo::logged_in(&server.registry, &login);
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
     let layout = Layout::two_platforms("everywhere");
-    let (first, second) = (remote(&team, "app:v1"), remote(&team, "copy:v1"));
+    let (first, second) = (remote(team, "app:v1"), remote(team, "copy:v1"));
     skopeo
         .copy(&["--all"], &layout.source(), &first)
         .succeeded();
@@ -146,30 +143,28 @@ fn all_platforms_are_copied() {
         assert_eq!(config["architecture"], architecture);
     }
     for image in ["app", "copy"] {
-        team.manifest(image, &layout.digest, &login.caller())
-            .expect(200);
+        team.stored(image, &layout.digest);
     }
 }
 
 fn inspect_and_list_tags_tell_what_is_there() {
-    let server = Server::start();
-    let team = server.main_team();
-    let skopeo = Skopeo::logged_in(&server.registry, &team.credential(&json!({})));
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
     let layout = Layout::image("looked at");
     for tag in ["v1", "v10", "v2"] {
         skopeo
-            .copy(&[], &layout.source(), &remote(&team, &format!("app:{tag}")))
+            .copy(&[], &layout.source(), &remote(team, &format!("app:{tag}")))
             .succeeded();
     }
     let listed = skopeo
-        .run(&["list-tags", "--tls-verify=false", &remote(&team, "app")])
+        .run(&["list-tags", "--tls-verify=false", &remote(team, "app")])
         .succeeded()
         .stdout;
     let listed: Value = serde_json::from_str(&listed).expect("skopeo prints JSON");
     assert_eq!(listed["Tags"], json!(["v1", "v10", "v2"]));
 
     let seen = skopeo
-        .inspect(&[], &remote(&team, "app:v2"))
+        .inspect(&[], &remote(team, "app:v2"))
         .succeeded()
         .stdout;
     let seen: Value = serde_json::from_str(&seen).expect("skopeo prints JSON");
@@ -177,46 +172,24 @@ fn inspect_and_list_tags_tell_what_is_there() {
     assert_eq!(seen["RepoTags"], listed["Tags"]);
 
     skopeo
-        .inspect(&[], &remote(&team, "app:v3"))
+        .inspect(&[], &remote(team, "app:v3"))
         .refused_with(&["manifest unknown"]);
 }
 
 fn delete_takes_the_right_to_delete() {
-    let server = Server::start();
-    let team = server.main_team();
-    let image = remote(&team, "app:v1");
+    let scene = Scene::<Skopeo>::start();
+    let (team, skopeo) = (&scene.team, &scene.client);
+    let image = remote(team, "app:v1");
     let layout = Layout::image("not for long");
-    let pusher = team.credential(&json!({"actions": ["pull", "push"]}));
-    let skopeo = Skopeo::logged_in(&server.registry, &pusher);
     skopeo.copy(&[], &layout.source(), &image).succeeded();
     let delete = ["delete", "--tls-verify=false", &image];
-    skopeo.run(&delete).refused_with(&["DENIED", "delete"]);
-    team.manifest("app", "v1", &pusher.caller()).expect(200);
+    skopeo
+        .run(&delete)
+        .refused_with(&["this credential is limited to pull,push: it may not delete"]);
+    team.stored("app", "v1");
 
-    let deleter = team.credential(&json!({"actions": ["pull", "push", "delete"]}));
-    skopeo.login(&server.registry, &deleter).succeeded();
+    scene.enter(&team.credential(&json!({"actions": ["pull", "push", "delete"]})));
     skopeo.run(&delete).succeeded();
     skopeo.inspect(&[], &image).refused_with(&["unknown"]);
-    team.manifest("app", &layout.digest, &deleter.caller())
-        .expect(404);
-}
-
-fn the_pull_door_gives_images_and_takes_none() {
-    let server = Server::start();
-    let team = server.main_team();
-    let login: Login = team.credential(&json!({}));
-    let skopeo = Skopeo::logged_in(&server.registry, &login);
-    skopeo.login(&server.pull_door, &login).succeeded();
-    let layout = Layout::image("through the pull door");
-    skopeo
-        .copy(&[], &layout.source(), &remote(&team, "app:v1"))
-        .succeeded();
-
-    let image = format!("docker://{}/{}app", server.pull_door, team.prefix);
-    assert_eq!(digest_of(&skopeo, &format!("{image}:v1")), layout.digest);
-    let other = Layout::image("never to be stored");
-    skopeo
-        .copy(&[], &other.source(), &format!("{image}:v2"))
-        .refused_with(&["unsupported: "]);
-    team.manifest("app", "v2", &login.caller()).expect(404);
+    team.has_not("app", &layout.digest);
 }

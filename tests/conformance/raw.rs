@@ -1,24 +1,15 @@
-//! Requests written byte by byte, for what no HTTP client would send.
-
-use std::time::Duration;
+//! Requests written byte by byte, with the rights of a repository.
 
 use reqwest::{Method, Url};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::case::Failure;
 use crate::repository::Repository;
-
-/// A registry that neither answers nor hangs up by then is stuck.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// No answer here is longer.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+use crate::support::raw::{RawAnswer, Wire};
 
 /// A request whose head and body need not fit.
 #[derive(Debug)]
 pub(crate) struct RawRequest {
-    stream: TcpStream,
+    wire: Wire,
     head: String,
 }
 
@@ -36,7 +27,7 @@ impl RawRequest {
         }
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or(80);
-        let stream = TcpStream::connect((host, port)).await.map_err(broken)?;
+        let wire = Wire::open(host, port).await.map_err(broken)?;
         let path = url.query().map_or_else(
             || url.path().to_owned(),
             |query| format!("{}?{query}", url.path()),
@@ -46,7 +37,7 @@ impl RawRequest {
         if let Some(authorization) = repository.registry.tokens.known(&repository.access(method)) {
             head.push_str(&format!("Authorization: {authorization}\r\n"));
         }
-        Ok(Self { stream, head })
+        Ok(Self { wire, head })
     }
 
     /// Adds a header.
@@ -58,42 +49,22 @@ impl RawRequest {
     /// Sends head and body, stops sending, and waits for the registry to end: the status, if there was one.
     pub(crate) async fn exchange(mut self, body: &[u8]) -> Result<Option<u16>, Failure> {
         self.write(body).await?;
-        // The registry may have hung up already, which is an answer too.
-        let _ = self.stream.shutdown().await;
-        self.read_status().await
+        self.wire.shut().await;
+        let answer = self.wire.rest().await.map_err(broken)?;
+        let answer = RawAnswer::take(&mut answer.as_slice(), false);
+        Ok(answer.map(|answer| answer.status))
     }
 
     /// Sends head and body and is gone without a word.
     pub(crate) async fn hang_up(mut self, body: &[u8]) -> Result<(), Failure> {
-        self.write(body).await?;
-        self.stream.flush().await.map_err(broken)
+        self.write(body).await
     }
 
     async fn write(&mut self, body: &[u8]) -> Result<(), Failure> {
         let head = format!("{}\r\n", self.head);
-        self.stream
-            .write_all(head.as_bytes())
-            .await
-            .map_err(broken)?;
-        self.stream.write_all(body).await.map_err(broken)
+        self.wire.send(head.as_bytes()).await.map_err(broken)?;
+        self.wire.send(body).await.map_err(broken)
     }
-
-    async fn read_status(self) -> Result<Option<u16>, Failure> {
-        let mut answer = Vec::new();
-        let mut limited = self.stream.take(MAX_ANSWER_BYTES);
-        match timeout(TIMEOUT, limited.read_to_end(&mut answer)).await {
-            Err(_) => Err(Failure::Wrong(String::from(
-                "the registry neither answers nor hangs up",
-            ))),
-            // A reset after the answer, or in its place, is a hang-up like any other.
-            Ok(_) => Ok(status_of(&answer)),
-        }
-    }
-}
-
-fn status_of(answer: &[u8]) -> Option<u16> {
-    let text = String::from_utf8_lossy(answer);
-    text.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]

@@ -14,6 +14,7 @@ pub(crate) mod calls;
 pub(crate) mod database;
 pub(crate) mod distribution;
 pub(crate) mod process;
+pub(crate) mod raw;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,15 +100,21 @@ impl TestRegistry {
 
     /// Stops it in order and starts it again on the same data.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(async |_| {}).await
+    }
+
+    /// Stops it in order, lets something happen to it, and starts it again.
+    pub(crate) async fn restart_after(self, stopped: impl AsyncFnOnce(&mut Config)) -> Self {
         let Self {
             running,
             clock,
             database,
             client,
             directory,
-            config,
+            mut config,
         } = self;
         running.stop().await;
+        stopped(&mut config).await;
         let running = app::start(&config, clock.clone())
             .await
             .expect("the registry starts again");
@@ -142,10 +149,7 @@ impl TestRegistry {
     }
 
     pub(crate) fn url(&self, door: Door) -> String {
-        format!(
-            "http://{}",
-            self.running.address(door).expect("the door is open")
-        )
+        self.running.url(door).expect("the door is open")
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {

@@ -141,8 +141,13 @@ impl Process {
 
     /// Asks it to end; it goes on with what is under way.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends it a signal, named as `kill` names it.
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
-        let done = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let done = Command::new("kill").args([signal, &id]).status().unwrap();
         assert!(done.success());
     }
 

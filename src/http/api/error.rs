@@ -5,6 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+use super::super::access::NoText;
 use super::super::body::CollectError;
 use super::super::error::{LimitReached, log_cause};
 use super::super::respond::{JSON, RETRY_SECONDS};
@@ -122,6 +123,12 @@ impl From<AuthenticationError> for ApiError {
             AuthenticationError::Throttled(throttled) => throttled.into(),
             AuthenticationError::Unavailable(error) => error.into(),
         }
+    }
+}
+
+impl From<NoText> for ApiError {
+    fn from(error: NoText) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error.to_string())
     }
 }
 

@@ -15,16 +15,13 @@ use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::access::segment;
-use super::super::body::BodyLimit;
 use super::super::query::Pairs;
-use super::super::respond::JSON;
+use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Principal, single_header};
 use crate::tenancy::{Listed, check_named};
 
-/// The header by which an operator names a workspace.
-const WORKSPACE_HEADER: &str = "x-workspace";
 /// Items on a page that names no limit.
 const DEFAULT_LIMIT: u32 = 100;
 /// Items on a page at most.
@@ -60,20 +57,28 @@ impl FromRequestParts<Shared> for Key {
         if let Some(notes) = parts.extensions.get::<Notes>() {
             notes.principal(principal.actor());
         }
-        let named_workspace = parts.headers.get(WORKSPACE_HEADER).map(|value| {
-            value
-                .to_str()
-                .map(str::to_owned)
-                .map_err(|_| ApiError::bad_request("X-Workspace is not a name"))
+        let named_workspace = parts.headers.get(WORKSPACE).map(|value| {
+            value.to_str().map(str::to_owned).map_err(|_| {
+                ApiError::bad_request(
+                    "X-Workspace names a workspace, and has characters that no name has",
+                )
+            })
         });
         let named_workspace = named_workspace.transpose()?;
         check_named(&principal, named_workspace.as_deref())?;
+        let workspace = principal.workspace();
+        let sender = workspace.map_or_else(String::new, |workspace| workspace.id.clone());
+        parts.extensions.insert(Sender(sender));
         Ok(Self {
             principal,
             named_workspace,
         })
     }
 }
+
+/// The workspace of whoever sends a body, which counts against what it may hold in memory; empty for the operator.
+#[derive(Clone)]
+struct Sender(String);
 
 /// A text that a database can be asked for.
 fn printable(text: String) -> Result<String, ApiError> {
@@ -90,7 +95,7 @@ impl FromRequestParts<Shared> for PathName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "name").await).map(Self)
+        printable(segment(parts, "name").await?).map(Self)
     }
 }
 
@@ -101,7 +106,7 @@ impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "id").await).map(Self)
+        printable(segment(parts, "id").await?).map(Self)
     }
 }
 
@@ -113,11 +118,9 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
     async fn from_request(request: Request<Body>, http: &Shared) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let limit = BodyLimit {
-            key: "limits.json_body_bytes",
-            bytes: http.options.json_limit_bytes,
-        };
-        let collected = http.collect(body, limit).await?;
+        let sender = parts.extensions.get::<Sender>();
+        let sender = sender.map_or("", |Sender(workspace_id)| workspace_id);
+        let collected = http.collect_json(body, sender).await?;
         let bytes = &collected.bytes;
         let text: &[u8] = if bytes.iter().all(u8::is_ascii_whitespace) {
             b"{}"
@@ -127,10 +130,35 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
         if text.len() > 2 {
             check_type(&parts)?;
         }
-        serde_json::from_slice(text).map(Self).map_err(|error| {
-            ApiError::bad_request(format!("the body is not what this call takes: {error}"))
-        })
+        // serde would take an array as the fields of an object in the order of our code.
+        let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first != Some(&b'{') {
+            return Err(ApiError::bad_request(
+                "the body is a JSON object in UTF-8, without a byte order mark",
+            ));
+        }
+        read(text).map(Self)
     }
+}
+
+/// Reads JSON; an error says in which field it is.
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    let bad = |place: &str, error: &serde_json::Error| {
+        ApiError::bad_request(format!(
+            "the body is not what this call takes: {place}{error}"
+        ))
+    };
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        // Where the text itself is broken there is no field, or none that is known.
+        let place = match error.path().to_string().as_str() {
+            "." | "?" => String::new(),
+            path => format!("{path}: "),
+        };
+        bad(&place, error.inner())
+    })?;
+    json.end().map_err(|error| bad("", &error))?;
+    Ok(read)
 }
 
 fn check_type(parts: &Parts) -> Result<(), ApiError> {

@@ -5,6 +5,8 @@ mod api_keys;
 mod credentials;
 mod error;
 mod extract;
+mod operator_keys;
+mod signing_keys;
 mod whoami;
 mod workspaces;
 
@@ -30,9 +32,12 @@ pub(super) fn no_such_route() -> Response {
     .into_response()
 }
 
-pub(super) fn no_such_method() -> Response {
-    let message = "this method is not answered here; the Allow header says what is";
+pub(super) fn no_such_method(message: &str) -> Response {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response()
+}
+
+pub(super) fn malformed(message: &str) -> Response {
+    ApiError::bad_request(message).into_response()
 }
 
 /// What the public door keeps when the API has its own: what a push needs.
@@ -50,23 +55,40 @@ pub(super) fn everything(routes: Routes) -> Routes {
     const WORKSPACE: &str = "/api/v1/workspaces/{name}";
     const API_KEYS: &str = "/api/v1/workspaces/{name}/api-keys";
     const API_KEY: &str = "/api/v1/workspaces/{name}/api-keys/{id}";
+    const OPERATOR_KEYS: &str = "/api/v1/operator-keys";
+    const OPERATOR_KEY: &str = "/api/v1/operator-keys/{id}";
+    const SIGNING_KEYS: &str = "/api/v1/signing-keys";
     credentials(routes)
         .add(
             &Method::POST,
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
         )
-        .add(&Method::GET, "/api/v1/whoami", whoami::show)
+        .read("/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
-        .add(&Method::GET, "/api/v1/accounts", accounts::list)
-        .add(&Method::GET, ACCOUNT, accounts::show)
+        .read("/api/v1/accounts", accounts::list)
+        .read(ACCOUNT, accounts::show)
         .add(&Method::DELETE, ACCOUNT, accounts::delete)
         .add(&Method::POST, "/api/v1/workspaces", workspaces::create)
-        .add(&Method::GET, "/api/v1/workspaces", workspaces::list)
-        .add(&Method::GET, WORKSPACE, workspaces::show)
+        .read("/api/v1/workspaces", workspaces::list)
+        .read(WORKSPACE, workspaces::show)
         .add(&Method::PATCH, WORKSPACE, workspaces::update)
         .add(&Method::DELETE, WORKSPACE, workspaces::delete)
         .add(&Method::POST, API_KEYS, api_keys::create)
-        .add(&Method::GET, API_KEYS, api_keys::list)
+        .read(API_KEYS, api_keys::list)
         .add(&Method::DELETE, API_KEY, api_keys::delete)
+        .add(&Method::POST, OPERATOR_KEYS, operator_keys::create)
+        .read(OPERATOR_KEYS, operator_keys::list)
+        .add(&Method::DELETE, OPERATOR_KEY, operator_keys::delete)
+        .add(
+            &Method::POST,
+            "/api/v1/operator-keys/{id}/rotate",
+            operator_keys::rotate,
+        )
+        .read(SIGNING_KEYS, signing_keys::list)
+        .add(
+            &Method::POST,
+            "/api/v1/signing-keys/rotate",
+            signing_keys::rotate,
+        )
 }

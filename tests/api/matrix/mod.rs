@@ -66,8 +66,12 @@ async fn with_a_door_of_its_own_the_api_leaves_the_public_one_but_for_credential
     .await;
     let cast = Cast::gather(&registry).await;
     // What is in use is not deleted when the matrix comes to that.
-    Stage::set(&registry, &cast).await;
+    let stage = Stage::set(&registry, &cast).await;
     let mut text = String::new();
+    let cells = registry::drive(&registry, Door::Api, true, &cast, &stage).await;
+    registry::check(&cells, &cast.acme.prefix);
+    text.push_str(&table("tokens at the api door", &cells));
+    text.push('\n');
     for door in [Door::Public, Door::Api] {
         let cells = management::drive(&registry, door, true, &cast).await;
         management::check(&registry, door, &cast, &cells);
@@ -87,7 +91,9 @@ async fn with_a_door_of_its_own_the_api_leaves_the_public_one_but_for_credential
         let request = admin.request(route.method.parse().unwrap(), &path);
         let reply = Reply::of(request).await;
         assert_eq!(reply.status, 404, "{} {}", route.method, route.path);
-        assert_eq!(reply.json()["error"]["code"], "not_found");
+        if route.method != "HEAD" {
+            assert_eq!(reply.json()["error"]["code"], "not_found");
+        }
     }
     registry.running.stop().await;
 }

@@ -54,22 +54,28 @@ const PUSH: Asks = Asks::Repository(Action::Push);
 const DELETE: Asks = Asks::Repository(Action::Delete);
 const OPERATE: Asks = Asks::Key(Some(Right::Operate), Place::Installation);
 const OPERATE_ON_ACCOUNT: Asks = Asks::Key(Some(Right::Operate), Place::Account);
+const ANY_KEY: Asks = Asks::Key(None, Place::Installation);
+const LIST: Asks = Asks::Key(Some(Right::Read), Place::Installation);
 const READ: Asks = Asks::Key(Some(Right::Read), Place::Path);
 const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
 
-pub(crate) const ROWS: [Row; 39] = [
+pub(crate) const ROWS: [Row; 61] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
+    row("HEAD", "/v2/_catalog", Asks::Catalogue),
     row("GET", "/v2/{name}/blobs/{digest}", PULL),
     row("HEAD", "/v2/{name}/blobs/{digest}", PULL),
     row("GET", "/v2/{name}/manifests/{reference}", PULL),
     row("HEAD", "/v2/{name}/manifests/{reference}", PULL),
     row("GET", "/v2/{name}/tags/list", PULL),
+    row("HEAD", "/v2/{name}/tags/list", PULL),
     row("GET", "/v2/{name}/referrers/{digest}", PULL),
+    row("HEAD", "/v2/{name}/referrers/{digest}", PULL),
     row("POST", "/v2/{name}/blobs/uploads/", PUSH),
     row("POST", "/v2/{name}/blobs/uploads", PUSH),
     row("GET", "/v2/{name}/blobs/uploads/{upload}", PUSH),
+    row("HEAD", "/v2/{name}/blobs/uploads/{upload}", PUSH),
     row("PATCH", "/v2/{name}/blobs/uploads/{upload}", PUSH),
     row("PUT", "/v2/{name}/blobs/uploads/{upload}", PUSH),
     row("DELETE", "/v2/{name}/blobs/uploads/{upload}", PUSH),
@@ -79,31 +85,32 @@ pub(crate) const ROWS: [Row; 39] = [
     row("GET", "/token", Asks::Password),
     row("POST", "/token", Asks::Password),
     row("GET", "/.well-known/jwks.json", Asks::Nothing),
+    row("HEAD", "/.well-known/jwks.json", Asks::Nothing),
     row("GET", "/metrics", Asks::Nothing),
+    row("HEAD", "/metrics", Asks::Nothing),
     row("GET", "/healthz", Asks::Nothing),
+    row("HEAD", "/healthz", Asks::Nothing),
     row("GET", "/readyz", Asks::Nothing),
+    row("HEAD", "/readyz", Asks::Nothing),
     row("POST", "/api/v1/registry/credentials", Asks::KeyOfWorkspace),
     row(
         "POST",
         "/api/v1/registry/credentials/revoke",
         Asks::Key(Some(Right::Administer), Place::Header),
     ),
-    row(
-        "GET",
-        "/api/v1/whoami",
-        Asks::Key(None, Place::Installation),
-    ),
+    row("GET", "/api/v1/whoami", ANY_KEY),
+    row("HEAD", "/api/v1/whoami", ANY_KEY),
     row("POST", "/api/v1/accounts", OPERATE),
     row("GET", "/api/v1/accounts", OPERATE),
+    row("HEAD", "/api/v1/accounts", OPERATE),
     row("GET", "/api/v1/accounts/{name}", OPERATE_ON_ACCOUNT),
+    row("HEAD", "/api/v1/accounts/{name}", OPERATE_ON_ACCOUNT),
     row("DELETE", "/api/v1/accounts/{name}", OPERATE_ON_ACCOUNT),
     row("POST", "/api/v1/workspaces", OPERATE),
-    row(
-        "GET",
-        "/api/v1/workspaces",
-        Asks::Key(Some(Right::Read), Place::Installation),
-    ),
+    row("GET", "/api/v1/workspaces", LIST),
+    row("HEAD", "/api/v1/workspaces", LIST),
     row("GET", "/api/v1/workspaces/{name}", READ),
+    row("HEAD", "/api/v1/workspaces/{name}", READ),
     row("PATCH", "/api/v1/workspaces/{name}", ADMINISTER),
     row(
         "DELETE",
@@ -112,11 +119,20 @@ pub(crate) const ROWS: [Row; 39] = [
     ),
     row("POST", "/api/v1/workspaces/{name}/api-keys", ADMINISTER),
     row("GET", "/api/v1/workspaces/{name}/api-keys", ADMINISTER),
+    row("HEAD", "/api/v1/workspaces/{name}/api-keys", ADMINISTER),
     row(
         "DELETE",
         "/api/v1/workspaces/{name}/api-keys/{id}",
         ADMINISTER,
     ),
+    row("POST", "/api/v1/operator-keys", OPERATE),
+    row("GET", "/api/v1/operator-keys", OPERATE),
+    row("HEAD", "/api/v1/operator-keys", OPERATE),
+    row("DELETE", "/api/v1/operator-keys/{id}", OPERATE),
+    row("POST", "/api/v1/operator-keys/{id}/rotate", OPERATE),
+    row("GET", "/api/v1/signing-keys", OPERATE),
+    row("HEAD", "/api/v1/signing-keys", OPERATE),
+    row("POST", "/api/v1/signing-keys/rotate", OPERATE),
 ];
 
 /// Every door there is.
@@ -195,7 +211,7 @@ mod coverage {
     #[test]
     fn a_row_without_a_route_is_found() {
         let mut routes = all_routes();
-        routes.retain(|route| route.path != "/api/v1/whoami");
+        routes.retain(|route| (&*route.method, route.path) != ("GET", "/api/v1/whoami"));
         assert_eq!(
             gaps(&routes, &ROWS),
             ["GET /api/v1/whoami is in the access matrix, and no door has it"]
