@@ -54,7 +54,7 @@ pub(super) enum OperatorKey {
 #[command(after_help = "\
 Examples:
   berth operator-key create alice --expires-in 30d
-  berth operator-key create backup --file /root/operator.key")]
+  berth operator-key create backup --file backup.key")]
 pub(super) struct Create {
     /// Whose it is, or what for
     name: String,
