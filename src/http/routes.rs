@@ -15,6 +15,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, any, on};
 use tower::util::MapRequest;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use super::access::Authenticated;
 use super::door::Door;
@@ -189,6 +190,7 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
     }
     let router = router
         .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(tracking)
         .with_state(http.clone());
     fold::fold_names(router)
@@ -246,9 +248,9 @@ async fn pulls_only() -> Response {
 /// A panic is a bug of ours: the client gets 500, the log the place.
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "whoever caught the panic is done with it"
+    reason = "the layer hands the panic over"
 )]
-pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let place = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +15,6 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::Response;
-use futures_util::FutureExt as _;
 use hyper::body::Body as _;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -26,7 +24,6 @@ use super::counted::Counted;
 use super::door::Door;
 use super::error::LimitReached;
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
-use super::routes::panicked;
 use super::strict;
 use crate::oci::RepositoryName;
 use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE, known_method};
@@ -129,14 +126,8 @@ where
         let span = tracing::error_span!("request", request_id = under_way.id.as_str());
         let body = counted(body, &under_way.received_bytes);
         let request = Request::from_parts(parts, body);
-        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
-        let answered = answered.map(|answered| match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(never)) => match never {},
-            Err(panic) => panicked(panic),
-        });
-        let answered = answered.instrument(span);
-        Box::pin(async move { Ok(under_way.end(answered.await)) })
+        let answered = self.inner.call(request).instrument(span);
+        Box::pin(async move { Ok(under_way.end(answered.await?)) })
     }
 }
 

@@ -10,8 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 12] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("axum", &["src/http/", "src/server/"]),
+    ("tower_http", &["src/http/"]),
     ("tower", &["src/http/", "src/server/"]),
     ("hyper", &["src/http/", "src/server/"]),
     ("rustls", &["src/tls.rs", "src/tls/"]),
