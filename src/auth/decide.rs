@@ -1,15 +1,16 @@
 //! The one decision: may this principal do this to that repository, now?
 //!
-//! It looks at the principal and the name alone, never at what exists, so that a foreign name gives one and the same
-//! answer whether it exists or not.
+//! [`decide`] looks at the principal and the name alone, never at what exists, so that a foreign name gives one and the
+//! same answer whether it exists or not. Only what every workspace may pull is looked up, by [`decide_live`].
 
 use std::sync::Arc;
 
 use super::action::Action;
+use super::live::Rights;
 use super::principal::{Principal, PrincipalKind};
 use super::role::Role;
-use crate::metadata::Workspace;
-use crate::oci::RepositoryName;
+use crate::metadata::{MetadataError, Workspace};
+use crate::oci::{ImageName, RepositoryName};
 
 /// What was decided.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub enum Decision {
     Denied(String),
 }
 
-/// Decides whether `principal` may do `action` to `repository`.
+/// Decides whether `principal` may do `action` to `repository`, which is one of its workspace or nobody's.
 #[must_use]
 pub fn decide(principal: &Principal, repository: &RepositoryName, action: Action) -> Decision {
     match check(principal, repository, action) {
@@ -29,14 +30,44 @@ pub fn decide(principal: &Principal, repository: &RepositoryName, action: Action
     }
 }
 
+/// The same, and pulls of what every workspace may pull, unless the principal is narrowed.
+pub(super) async fn decide_live(
+    rights: &mut Rights<'_>,
+    principal: &Principal,
+    repository: &RepositoryName,
+    action: Action,
+) -> Result<Decision, MetadataError> {
+    let decision = decide(principal, repository, action);
+    if let Decision::Denied(_) = decision
+        && action == Action::Pull
+        && let Some(workspace) = may_pull_of_others(principal, repository)
+        && rights.is_platform_image(repository).await?
+    {
+        return Ok(Decision::Allowed(Arc::clone(workspace)));
+    }
+    Ok(decision)
+}
+
+/// The workspace of a principal that may pull another one's repository, if that is for everybody.
+fn may_pull_of_others<'a>(
+    principal: &'a Principal,
+    repository: &RepositoryName,
+) -> Option<&'a Arc<Workspace>> {
+    let workspace = pulling_workspace(principal).ok()?;
+    let narrowing = principal.narrowing();
+    let is_narrowed = narrowing.repository().is_some() || narrowing.images().is_some();
+    (repository.prefix() != workspace.prefix
+        && !is_narrowed
+        && principal.actions().contains(Action::Pull))
+    .then_some(workspace)
+}
+
 fn check<'a>(
     principal: &'a Principal,
     repository: &RepositoryName,
     action: Action,
 ) -> Result<&'a Arc<Workspace>, String> {
     let workspace = pulling_workspace(principal)?;
-    // Here platform images and aliases will join: both for pulls alone, both under names that are not looked up unless
-    // the principal may know of them.
     let image = repository
         .image()
         .filter(|_| repository.prefix() == workspace.prefix)
@@ -49,28 +80,40 @@ fn check<'a>(
             "this credential was issued for \"{only}\" alone: ask for another one to {action} \"{repository}\""
         ));
     }
-    if let Some(images) = narrowing.images()
-        && !images.hold(&image)
-    {
-        let patterns = images.patterns().join(", ");
-        return Err(format!(
-            "this key is limited to the images {patterns}; \"{image}\" is not one of them"
-        ));
-    }
+    check_image(principal, &image)?;
     if !principal.role().actions().contains(action) {
         let (role, least) = (principal.role(), Role::least_for(action));
         return Err(format!(
             "the role {role} may not {action}: that takes a key with the role {least} or a higher one"
         ));
     }
-    if !narrowing.actions().contains(action) {
-        let noun = noun(principal);
-        return Err(match narrowing.actions() {
-            left if left.is_empty() => format!("this {noun} may do nothing to repositories"),
-            left => format!("this {noun} is limited to {left}: it may not {action}"),
-        });
-    }
+    check_action(principal, action)?;
     Ok(workspace)
+}
+
+/// Whether a key that is narrowed to some images may have to do with this one.
+pub(super) fn check_image(principal: &Principal, image: &ImageName) -> Result<(), String> {
+    match principal.narrowing().images() {
+        Some(images) if !images.hold(image) => Err(format!(
+            "this key is limited to the images {}; \"{image}\" is not one of them",
+            images.patterns().join(", ")
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether a key that is narrowed to some actions still has this one.
+pub(super) fn check_action(principal: &Principal, action: Action) -> Result<(), String> {
+    let left = principal.narrowing().actions();
+    if left.contains(action) {
+        return Ok(());
+    }
+    let noun = noun(principal);
+    Err(if left.is_empty() {
+        format!("this {noun} may do nothing to repositories")
+    } else {
+        format!("this {noun} is limited to {left}: it may not {action}")
+    })
 }
 
 /// The workspace whose repositories the principal reaches; operator keys reach none.

@@ -75,6 +75,19 @@ impl Rights<'_> {
         }
     }
 
+    /// Whether this repository is for every workspace to pull.
+    pub(super) async fn is_platform_image(
+        &mut self,
+        name: &RepositoryName,
+    ) -> Result<bool, MetadataError> {
+        let repository = match self {
+            Self::Remembered(metadata) => metadata.repository(name).await?,
+            Self::Inside(transaction) => Box::pin(transaction.repository(name)).await?,
+        };
+        // An alias is its target's alone, whatever its source is.
+        Ok(repository.is_some_and(|found| found.is_platform && found.share_id.is_none()))
+    }
+
     async fn is_revoked(
         &mut self,
         workspace_id: &str,

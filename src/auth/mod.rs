@@ -17,6 +17,7 @@ mod key_schedule;
 mod keys;
 mod last_used;
 mod live;
+mod managing;
 mod principal;
 mod refusal;
 mod role;
@@ -43,10 +44,11 @@ pub use authenticate::{
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
-pub use error::RequestError;
-pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
+pub use error::{Holder, InUse, InUseReason, RequestError};
+pub use granted::{Delete, Granted, GrantedCatalog, Manage, Permission, Pull, Push};
 pub use key_ring::{Jwk, JwkSet};
 pub use keys::{KeyError, KeyLocation, Purpose};
+pub use managing::{Covers, Manager, ToAdminister, ToChange, ToLease, ToRead, Wish, require};
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
@@ -67,13 +69,14 @@ pub use tokens::{AccessToken, TokenError};
 pub use whole_number::WholeNumber;
 
 use crate::clock::Clock;
-use crate::metadata::{Metadata, MetadataError};
+use crate::metadata::{Metadata, MetadataError, Workspace};
 use crate::oci::RepositoryName;
 use crate::shares::Neighbourhood;
 use allowance::Allowance;
 use key_ring::KeyRing;
 use key_schedule::Schedule;
 use last_used::LastUsed;
+use live::Rights;
 use principal::PatternCache;
 use tokens::{Credential, Verifier};
 
@@ -237,10 +240,14 @@ impl Auth {
         match caller {
             Caller::Anonymous => Err(anonymous(scope())),
             Caller::Basic(principal) => {
-                Granted::decide(principal, repository, &inner.patterns, now)
+                let mut rights = Rights::Remembered(&inner.metadata);
+                Granted::decide(&mut rights, principal, repository, &inner.patterns, now).await
             }
             Caller::Bearer(bearer) => {
-                let granted = Granted::decide(&bearer.principal, repository, &inner.patterns, now)?;
+                let (principal, patterns) = (&bearer.principal, &inner.patterns);
+                let mut rights = Rights::Remembered(&inner.metadata);
+                let granted =
+                    Granted::decide(&mut rights, principal, repository, patterns, now).await?;
                 if bearer.token.covers(repository, P::ACTION) {
                     return Ok(granted);
                 }
@@ -251,6 +258,17 @@ impl Auth {
                 Err(insufficient_scope(scope(), message))
             }
         }
+    }
+
+    /// Lets a principal do something in a workspace, which is its own or one that an operator named.
+    pub fn manage<W: Wish>(
+        &self,
+        principal: &Arc<Principal>,
+        workspace: Arc<Workspace>,
+    ) -> Result<Manager<W>, RequestError> {
+        let inner = self.inner();
+        let patterns = inner.patterns.clone();
+        Manager::new(principal, workspace, patterns, inner.clock.now())
     }
 
     /// Lets a caller list the repositories of its workspace, or says why not.

@@ -11,10 +11,10 @@ use super::Auth;
 use super::action::{Action, ActionSet};
 use super::allowance::Throttled;
 use super::authenticate::{AuthenticationError, BasicCredentials};
-use super::decide::{Decision, decide};
+use super::decide::{Decision, decide_live};
 use super::granted::GrantedCatalog;
 use super::keys::{KeyError, Purpose};
-use super::live::Basis;
+use super::live::{Basis, Rights};
 use super::principal::Principal;
 use super::scope::{CATALOG_SCOPE, Scope, ScopeError, parse_scopes, repository_scope};
 use super::secrets::SecretText;
@@ -71,7 +71,7 @@ pub enum TokenEndpointError {
     Throttled(#[from] Throttled),
     /// The database cannot answer: 503.
     #[error("rights cannot be read now")]
-    Unavailable(#[source] MetadataError),
+    Unavailable(#[from] MetadataError),
     /// The token could not be signed: 500.
     #[error("the token could not be signed")]
     Internal(#[from] KeyError),
@@ -118,8 +118,9 @@ impl Auth {
         })?;
         let mut granted = Vec::new();
         let mut access = Vec::new();
+        let mut rights = Rights::Remembered(self.metadata());
         for scope in &scopes {
-            if let Some((text, entry)) = cut_down(&principal, scope) {
+            if let Some((text, entry)) = cut_down(&mut rights, &principal, scope).await? {
                 granted.push(text);
                 access.push(entry);
             }
@@ -171,33 +172,38 @@ impl Auth {
 }
 
 /// What is left of a scope: its text and its entry in the token.
-fn cut_down(principal: &std::sync::Arc<Principal>, scope: &Scope) -> Option<(String, AccessEntry)> {
+async fn cut_down(
+    rights: &mut Rights<'_>,
+    principal: &std::sync::Arc<Principal>,
+    scope: &Scope,
+) -> Result<Option<(String, AccessEntry)>, MetadataError> {
     match scope {
         Scope::Repository { name, actions } => {
-            let allowed: ActionSet = actions
-                .iter()
-                .filter(|action| match decide(principal, name, *action) {
-                    Decision::Allowed(_) => true,
-                    Decision::Denied(_) => false,
-                })
-                .collect();
+            let mut allowed = ActionSet::EMPTY;
+            for action in actions.iter() {
+                if let Decision::Allowed(_) = decide_live(rights, principal, name, action).await? {
+                    allowed = allowed.union(ActionSet::of(&[action]));
+                }
+            }
             let entry = AccessEntry {
                 kind: String::from("repository"),
                 name: name.as_str().to_owned(),
                 actions: allowed.iter().map(|action| action.to_string()).collect(),
             };
-            (!allowed.is_empty()).then(|| (repository_scope(name, allowed), entry))
+            Ok((!allowed.is_empty()).then(|| (repository_scope(name, allowed), entry)))
         }
         Scope::Catalog => {
-            GrantedCatalog::decide(principal).ok()?;
+            if GrantedCatalog::decide(principal).is_err() {
+                return Ok(None);
+            }
             let entry = AccessEntry {
                 kind: String::from("registry"),
                 name: String::from("catalog"),
                 actions: vec![String::from("*")],
             };
-            Some((CATALOG_SCOPE.to_owned(), entry))
+            Ok(Some((CATALOG_SCOPE.to_owned(), entry)))
         }
-        Scope::Unknown => None,
+        Scope::Unknown => Ok(None),
     }
 }
 

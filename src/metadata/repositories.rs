@@ -6,23 +6,31 @@ use super::dialect::Statement;
 use super::error::{MetadataError, parse};
 use super::memory::Mark;
 use crate::clock::Millis;
-use crate::oci::RepositoryName;
+use crate::oci::{ImmutableTags, RepositoryName};
 
 /// A repository's row. Never given twice, so that a deleted image and its successor are different repositories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepositoryId(pub(super) i64);
 
-/// A repository that holds its name.
+/// The repository that a name stands for.
 #[derive(Clone, Debug)]
 pub struct Repository {
     /// Its row.
     pub id: RepositoryId,
     /// The workspace that owns it.
     pub workspace_id: String,
-    /// Its full name.
+    /// Its own full name; the one that it was looked up by may be an alias.
     pub name: RepositoryName,
+    /// The share that made the name, if that is an alias: then it can be pulled and nothing else.
+    pub share_id: Option<String>,
     /// Whether it has ever had a manifest: only then it is an image.
     pub is_image: bool,
+    /// Whether every workspace may pull it.
+    pub is_platform: bool,
+    /// Whether nothing of it may be deleted.
+    pub protected: bool,
+    /// Which of its tags stay where they are.
+    pub immutable_tags: ImmutableTags,
 }
 
 /// How a change holds a repository.
@@ -40,6 +48,10 @@ struct RepositoryRow {
     workspace_id: String,
     name: String,
     image_at: Option<i64>,
+    protected: i64,
+    immutable_tags: Option<String>,
+    visibility: String,
+    share_id: Option<String>,
 }
 
 impl TryFrom<RepositoryRow> for Repository {
@@ -50,7 +62,14 @@ impl TryFrom<RepositoryRow> for Repository {
             id: RepositoryId(row.id),
             workspace_id: row.workspace_id,
             name: parse("repository name", &row.name)?,
+            share_id: row.share_id,
             is_image: row.image_at.is_some(),
+            is_platform: row.visibility == PLATFORM,
+            protected: row.protected != 0,
+            immutable_tags: match row.immutable_tags {
+                None => ImmutableTags::default(),
+                Some(pattern) => parse("pattern of tags", &pattern)?,
+            },
         })
     }
 }
@@ -61,7 +80,11 @@ const HOLD_WORKSPACE: Statement = Statement {
     postgres: "SELECT id FROM workspaces WHERE id = $1 AND deleted_at IS NULL FOR SHARE",
 };
 
-const FIND: &str = "SELECT repositories.id, repositories.workspace_id, repositories.name, repositories.image_at \
+/// The value of `repositories.visibility` for what every workspace may pull.
+pub(super) const PLATFORM: &str = "platform";
+
+const FIND: &str = "SELECT repositories.id, repositories.workspace_id, repositories.name, repositories.image_at, \
+     repositories.protected, repositories.immutable_tags, repositories.visibility, names.share_id \
      FROM names JOIN repositories ON repositories.id = names.repository_id WHERE names.name = $1";
 
 async fn find(
@@ -71,6 +94,11 @@ async fn find(
     let row: Option<RepositoryRow> =
         on!(connection, c => sqlx::query_as(FIND).bind(name.as_str()).fetch_optional(c).await)?;
     row.map(Repository::try_from).transpose()
+}
+
+/// What is bytewise behind every name with this prefix: `0` comes after `/`.
+pub(super) fn after_prefix(prefix: &str) -> String {
+    format!("{prefix}0")
 }
 
 impl Metadata {
@@ -87,21 +115,22 @@ impl Metadata {
         .await
     }
 
-    /// The names of a workspace's images in bytewise order, after `last`.
+    /// The names of the images and aliases under a prefix in bytewise order, after `last`.
     pub async fn image_names(
         &self,
-        workspace_id: &str,
+        prefix: &str,
         last: &str,
         limit: u32,
     ) -> Result<Vec<RepositoryName>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT name FROM repositories \
-             WHERE workspace_id = $1 AND name > $2 AND image_at IS NOT NULL AND deletion_id IS NULL \
-             ORDER BY name LIMIT $3",
+            "SELECT names.name FROM names JOIN repositories ON repositories.id = names.repository_id \
+             WHERE names.name > $1 AND names.name > $2 AND names.name < $3 AND repositories.image_at IS NOT NULL \
+             ORDER BY names.name LIMIT $4",
         )
-        .bind(workspace_id)
         .bind(last)
+        .bind(format!("{prefix}/"))
+        .bind(after_prefix(prefix))
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
@@ -162,7 +191,11 @@ impl Transaction {
             id: RepositoryId(id),
             workspace_id: workspace_id.to_owned(),
             name: name.clone(),
+            share_id: None,
             is_image: false,
+            is_platform: false,
+            protected: false,
+            immutable_tags: ImmutableTags::default(),
         })
     }
 

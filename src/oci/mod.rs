@@ -6,6 +6,7 @@
 mod content_range;
 mod descriptor;
 mod error_code;
+mod immutable_tags;
 mod json;
 mod manifest;
 mod manifest_type;
@@ -22,6 +23,7 @@ mod upload_id;
 pub use content_range::{ContentRange, ContentRangeError};
 pub use descriptor::{Annotations, Descriptor, Platform, ReferrerDescriptor};
 pub use error_code::ErrorCode;
+pub use immutable_tags::{ImmutableTags, NoTagPattern};
 pub use json::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 pub use manifest::{MAX_DESCRIPTORS, Manifest, ManifestError};
 pub use manifest_type::{ManifestKind, ManifestType};

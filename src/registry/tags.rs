@@ -67,7 +67,7 @@ impl Registry {
         loop {
             let names = self
                 .metadata
-                .image_names(granted.workspace_id(), &last, CATALOG_BATCH)
+                .image_names(granted.prefix(), &last, CATALOG_BATCH)
                 .await?;
             let is_last_batch = names.len() < CATALOG_BATCH as usize;
             if let Some(name) = names.last() {

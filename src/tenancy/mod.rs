@@ -28,7 +28,7 @@ pub use workspaces::{CreateWorkspace, UpdateWorkspace, WorkspaceView};
 
 pub use crate::auth::RequestError;
 
-use crate::auth::{Principal, Right};
+use crate::auth::{Principal, Right, require};
 use crate::clock::Clock;
 use crate::metadata::{Metadata, MetadataError, Workspace};
 
@@ -125,24 +125,6 @@ pub fn check_named(principal: &Principal, named: Option<&str>) -> Result<(), Req
 fn unknown(what: &str, name: &str) -> RequestError {
     let name: String = name.chars().take(names::MAX_NAME_LENGTH).collect();
     RequestError::NotFound(format!("there is no {what} \"{name}\""))
-}
-
-/// Refuses a key whose role does not have a right.
-fn require(principal: &Principal, right: Right) -> Result<(), RequestError> {
-    if principal.role().may(right) {
-        return Ok(());
-    }
-    let needed = match right {
-        Right::Read => "viewer or a higher one",
-        Right::Lease => "builder or a higher one",
-        Right::Change => "developer or a higher one",
-        Right::Administer => "admin",
-        Right::Operate => "operator",
-    };
-    Err(RequestError::Forbidden(format!(
-        "this takes a key with the role {needed}; this one is {}",
-        principal.role()
-    )))
 }
 
 /// A row was taken by another request in the meantime.

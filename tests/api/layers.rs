@@ -21,7 +21,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
         &["src/tls.rs", "src/server.rs", "src/server/"],
     ),
     ("x509_cert", &["src/tls.rs"]),
-    ("rustix", &["src/server/"]),
+    ("rustix", &["src/server/", "storage/src/local/"]),
     ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),

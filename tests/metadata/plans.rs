@@ -111,7 +111,7 @@ async fn tour(fixture: &Fixture) {
         .unwrap();
     metadata.stored_blob(&blob.digest).await.unwrap();
     metadata.tags(repository.id, "", 10).await.unwrap();
-    metadata.image_names(WORKSPACE, "", 10).await.unwrap();
+    metadata.image_names("t-1111", "", 10).await.unwrap();
     let referrers = metadata.referrers(repository.id, &blob.digest, Some("a/b"), "", 10, 10);
     referrers.await.unwrap();
     let mounts = metadata.repositories_with_blob(WORKSPACE, &blob.digest, 10);

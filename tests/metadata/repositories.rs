@@ -119,7 +119,7 @@ async fn the_catalogue_is_in_bytewise_order_whatever_the_page(fixture: Fixture) 
         loop {
             let last = listed.last().cloned().unwrap_or_default();
             let limit = u32::try_from(page).unwrap();
-            let next = fixture.metadata.image_names(WORKSPACE, &last, limit).await;
+            let next = fixture.metadata.image_names("t-1111", &last, limit).await;
             let next = next.unwrap();
             assert!(next.len() <= page);
             if next.is_empty() {
@@ -135,7 +135,7 @@ async fn the_catalogue_shows_images_of_one_workspace(fixture: Fixture) {
     make_image(&fixture, WORKSPACE, "t-1111/image").await;
     make_image(&fixture, OTHER_WORKSPACE, "t-2222/foreign").await;
     fixture.repository("t-1111/only-blobs").await;
-    let names = fixture.metadata.image_names(WORKSPACE, "", 10).await;
+    let names = fixture.metadata.image_names("t-1111", "", 10).await;
     let names: Vec<_> = names.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(names, ["t-1111/image"]);
 }

@@ -19,6 +19,7 @@ pub(in crate::http) struct ApiError {
     message: String,
     retry_after: Option<HeaderValue>,
     limit: Option<&'static str>,
+    details: Option<serde_json::Value>,
 }
 
 impl ApiError {
@@ -28,6 +29,7 @@ impl ApiError {
             message: message.into(),
             retry_after: None,
             limit: None,
+            details: None,
         }
     }
 
@@ -85,7 +87,10 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let error = json!({"code": self.code(), "message": self.message});
+        let mut error = json!({"code": self.code(), "message": self.message});
+        if let Some(details) = self.details {
+            error["details"] = details;
+        }
         let body = json!({"success": false, "error": error}).to_string();
         let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
         if let Some(seconds) = self.retry_after {
@@ -107,6 +112,14 @@ impl From<RequestError> for ApiError {
             RequestError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
             RequestError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, message),
             RequestError::Conflict(_) => Self::new(StatusCode::CONFLICT, message),
+            RequestError::InUse(in_use) => Self {
+                details: Some(json!({"reason": in_use.reason, "holders": in_use.holders})),
+                ..Self::new(StatusCode::CONFLICT, message)
+            },
+            RequestError::Gone(_) => Self::new(StatusCode::GONE, message),
+            RequestError::PreconditionFailed(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, message)
+            }
             RequestError::Throttled(throttled) => throttled.into(),
             RequestError::Metadata(error) => error.into(),
             RequestError::Internal(_) => Self::internal(&error),
