@@ -18,6 +18,7 @@ use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::{Config, DoorName};
 use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, Turns, service};
+use crate::images::{ImageOptions, Images};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve, transfers_that_fit};
@@ -125,8 +126,10 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
+    let images = Images::new(metadata.clone(), clock.clone(), image_options(config));
     let http = Arc::new(Http {
         registry,
+        images,
         tenancy,
         auth,
         metadata,
@@ -326,6 +329,19 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         rehash_bytes: config.limits.rehash_bytes,
         tag_parameters: config.limits.tag_parameters,
         undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
+    }
+}
+
+fn image_options(config: &Config) -> ImageOptions {
+    let images = &config.images;
+    ImageOptions {
+        undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
+        pending_share_ms: clock::milliseconds(images.pending_share_seconds),
+        shared_untagged_ms: clock::milliseconds(images.shared_untagged_seconds),
+        lease_max_ms: clock::milliseconds(images.lease_max_seconds),
+        leases_per_workspace: images.leases_per_workspace,
+        shares_per_workspace: images.shares_per_workspace,
+        admins_may_publish: images.admins_may_publish,
     }
 }
 

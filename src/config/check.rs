@@ -29,6 +29,7 @@ impl Config {
         self.check_limits(&mut findings);
         self.check_auth(&mut findings);
         self.check_collection(&mut findings);
+        self.check_images(&mut findings);
         if self.log.filter.trim().is_empty() {
             findings.add("log.filter", "is empty; write a level such as \"info\"");
         }
@@ -292,6 +293,27 @@ impl Config {
             collection.undo_window_seconds,
             0..=365 * DAY_SECONDS,
         );
+    }
+
+    fn check_images(&self, findings: &mut Findings) {
+        let images = &self.images;
+        for (key, seconds) in [
+            ("images.pending_share_seconds", images.pending_share_seconds),
+            ("images.lease_max_seconds", images.lease_max_seconds),
+        ] {
+            findings.range(key, seconds, 60..=365 * DAY_SECONDS);
+        }
+        findings.range(
+            "images.shared_untagged_seconds",
+            images.shared_untagged_seconds,
+            0..=365 * DAY_SECONDS,
+        );
+        for (key, count) in [
+            ("images.leases_per_workspace", images.leases_per_workspace),
+            ("images.shares_per_workspace", images.shares_per_workspace),
+        ] {
+            findings.range(key, count, 1..=1_000_000);
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Config {
     pub auth: Auth,
     /// What is removed, and when.
     pub collection: Collection,
+    /// Images, shares and leases.
+    pub images: Images,
     /// What the server writes about itself.
     pub log: Log,
 }
@@ -297,6 +299,37 @@ impl Default for Collection {
     fn default() -> Self {
         Self {
             undo_window_seconds: 7 * 24 * 3600,
+        }
+    }
+}
+
+/// Images, shares and leases.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// How long a share waits for the other account, in seconds.
+    pub pending_share_seconds: u64,
+    /// How long a digest that a push untagged stays while its image is shared, in seconds.
+    pub shared_untagged_seconds: u64,
+    /// How long a lease may last, and lasts unless it says so, in seconds.
+    pub lease_max_seconds: u64,
+    /// Leases of one workspace.
+    pub leases_per_workspace: u64,
+    /// Images that one workspace shares, and shares of one image, at most.
+    pub shares_per_workspace: u64,
+    /// Whether admins may let every workspace pull an image of theirs.
+    pub admins_may_publish: bool,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            pending_share_seconds: 7 * 24 * 3600,
+            shared_untagged_seconds: 30 * 24 * 3600,
+            lease_max_seconds: 90 * 24 * 3600,
+            leases_per_workspace: 10_000,
+            shares_per_workspace: 10_000,
+            admins_may_publish: false,
         }
     }
 }

@@ -34,7 +34,7 @@
 use std::borrow::Cow;
 
 use axum::http::uri::PathAndQuery;
-use axum::http::{Request, Uri};
+use axum::http::{Method, Request, Uri};
 use tower::util::MapRequest;
 
 use crate::oci::RepositoryName;
@@ -86,8 +86,33 @@ const DISTRIBUTION: Table = Table {
     ],
 };
 
+/// Paths of the management API with the name of an image; a sub-resource comes after `/-/`, which is in no name.
+const IMAGES: Table = Table {
+    prefix: "/api/v1/images/",
+    endings: &[
+        &[Literal("-"), Literal("tags"), Parameter, Literal("history")],
+        &[Literal("-"), Literal("tags"), Parameter],
+        &[Literal("-"), Literal("tags")],
+        &[Literal("-"), Literal("manifests"), Parameter],
+        &[Literal("-"), Literal("share"), Parameter],
+        &[Literal("-"), Literal("share")],
+        &[],
+    ],
+};
+
+/// The holder of a lease is all of the rest.
+const LEASES: Table = Table {
+    prefix: "/api/v1/leases/",
+    endings: &[&[]],
+};
+
 /// Every kind of path that is folded.
-const TABLES: &[Table] = &[DISTRIBUTION];
+const TABLES: &[Table] = &[DISTRIBUTION, IMAGES, LEASES];
+
+/// What is asked for by POST here; by another method it is an image with this name.
+const RESOLVE: &str = "/api/v1/images/resolve";
+/// The same path in a form that the route of [`RESOLVE`] does not fit.
+const IMAGE_NAMED_RESOLVE: &str = "/api/v1/images/%72esolve";
 
 /// What [`fold_names`] puts in front of a router.
 pub type Fold<B> = fn(Request<B>) -> Request<B>;
@@ -103,6 +128,9 @@ pub fn fold_request<B>(mut request: Request<B>) -> Request<B> {
         return request;
     }
     let folded = match fold_path(request.uri().path()) {
+        Cow::Borrowed(RESOLVE) if request.method() != Method::POST => {
+            with_path(request.uri(), IMAGE_NAMED_RESOLVE.to_owned())
+        }
         Cow::Borrowed(_) => return request,
         Cow::Owned(path) => with_path(request.uri(), path),
     };

@@ -36,6 +36,7 @@ pub use transfers::Turns;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::AddressRange;
+use crate::images::Images;
 use crate::metadata::Metadata;
 use crate::registry::Registry;
 use crate::shares::Shares;
@@ -67,6 +68,8 @@ pub struct HttpOptions {
 pub struct Http {
     /// The distribution API.
     pub registry: Registry,
+    /// Images, shares, leases and deletions.
+    pub images: Images,
     /// Accounts, workspaces and keys.
     pub tenancy: Tenancy,
     /// Who may do what.

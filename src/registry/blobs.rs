@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use berth_storage::{Digest, ObjectReader};
 
-use super::{Registry, RegistryError, to_the_end, with_retries};
+use super::{Registry, RegistryError};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::LinkedBlob;
 use crate::oci::RepositoryName;
+use crate::retries::{to_the_end, with_retries};
 
 /// Repositories tried for a mount that names no source.
 const MOUNT_CANDIDATES: u32 = 20;

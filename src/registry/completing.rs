@@ -7,10 +7,11 @@
 use berth_storage::{Digest, ObjectKey, Progress, Staged, Writer};
 
 use super::uploads::{Body, Chunk, receive};
-use super::{Registry, RegistryError, to_the_end, with_retries};
+use super::{Registry, RegistryError};
 use crate::auth::{Granted, Push};
 use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
 use crate::oci::UploadId;
+use crate::retries::{to_the_end, with_retries};
 
 /// The object that holds a digest already when it is pushed once more.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,12 @@
 
 use berth_storage::Digest;
 
-use super::{Registry, RegistryError, to_the_end, with_retries};
+use super::{Registry, RegistryError};
 use crate::auth::{Delete, Granted};
 use crate::metadata::{DeletionKind, Lock, NewDeletion, Repository, TagChange, Transaction};
 use crate::oci::Reference;
 use crate::oci::Tag;
+use crate::retries::{to_the_end, with_retries};
 
 /// Holders named in a refusal at most.
 const HOLDERS_NAMED: u32 = 5;

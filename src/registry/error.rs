@@ -8,6 +8,7 @@ use crate::oci::ManifestError;
 use crate::oci::Reference;
 use crate::oci::RepositoryName;
 use crate::oci::UploadId;
+use crate::retries::Retriable;
 
 /// An error of the distribution API. The texts are for the person who reads the client's output.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +124,7 @@ pub enum RegistryError {
     Metadata(#[from] MetadataError),
     /// A task of ours broke.
     #[error("a task ended unexpectedly")]
-    Broken(#[source] tokio::task::JoinError),
+    Broken(#[from] tokio::task::JoinError),
 }
 
 impl From<StoreError> for RegistryError {
@@ -133,5 +134,11 @@ impl From<StoreError> for RegistryError {
             StoreError::Superseded { .. } => Self::UploadSuperseded,
             error => Self::Storage(error),
         }
+    }
+}
+
+impl Retriable for RegistryError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Metadata(error) if error.is_conflict())
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use berth_storage::{Digest, DigestAlgorithm};
 use bytes::Bytes;
 
-use super::{Registry, RegistryError, to_the_end, with_retries};
+use super::{Registry, RegistryError};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
 use crate::oci::{Manifest, ManifestKind, MediaType, Reference, Tag};
+use crate::retries::{to_the_end, with_retries};
 
 /// What must hold for a manifest push to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,10 +13,7 @@ mod referrers;
 mod tags;
 mod uploads;
 
-use std::future::Future;
 use std::sync::Arc;
-
-use tracing::Instrument as _;
 
 use berth_storage::Store;
 
@@ -29,13 +26,10 @@ pub use tags::{CatalogPage, Listing};
 pub use uploads::{Body, Chunk, ChunkError};
 
 use crate::clock::Clock;
-use crate::metadata::{Metadata, MetadataError, Repository};
+use crate::metadata::{Metadata, Repository};
 use crate::oci::RepositoryName;
 use crate::telemetry::StorageLatency;
 use keys::RecordedKeys;
-
-/// How often a change is tried when another one got in its way.
-const ATTEMPTS: u32 = 4;
 
 /// What the use-cases may take and keep.
 #[derive(Clone, Debug)]
@@ -87,52 +81,5 @@ impl Registry {
             .repository(name)
             .await?
             .ok_or_else(|| RegistryError::NameUnknown(name.clone()))
-    }
-}
-
-/// Runs a change to its end even if the request that asked for it goes away in the middle.
-async fn to_the_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, RegistryError>> + Send + 'static,
-) -> Result<T, RegistryError> {
-    match tokio::spawn(change.in_current_span()).await {
-        Ok(result) => result,
-        Err(panic) => Err(RegistryError::Broken(panic)),
-    }
-}
-
-/// Tries a change again while others get in its way. A macro, because the future of an async closure that borrows
-/// cannot be said to be `Send` yet.
-macro_rules! with_retries {
-    ($attempt:expr) => {{
-        let mut left = $crate::registry::ATTEMPTS;
-        loop {
-            left -= 1;
-            match $crate::registry::judge($attempt, left) {
-                $crate::registry::Verdict::Again => {}
-                $crate::registry::Verdict::Done(result) => break result,
-            }
-        }
-    }};
-}
-use with_retries;
-
-/// Whether an attempt was the last one.
-enum Verdict<T> {
-    Again,
-    Done(Result<T, RegistryError>),
-}
-
-fn judge<T>(result: Result<T, RegistryError>, attempts_left: u32) -> Verdict<T> {
-    match result {
-        Err(RegistryError::Metadata(MetadataError::Conflict(cause))) => {
-            if attempts_left > 0 {
-                Verdict::Again
-            } else {
-                Verdict::Done(Err(RegistryError::Metadata(MetadataError::Unavailable(
-                    cause,
-                ))))
-            }
-        }
-        done => Verdict::Done(done),
     }
 }

@@ -8,11 +8,12 @@ use berth_storage::{DigestAlgorithm, ObjectKey, Progress, StoreError, Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Registry, RegistryError, to_the_end};
+use super::{Registry, RegistryError};
 use crate::auth::{Granted, Push};
 use crate::clock::Millis;
 use crate::metadata::{TakenUpload, UploadRow, UploadState};
 use crate::oci::{ContentRange, UploadId};
+use crate::retries::to_the_end;
 
 /// What may go wrong with the body of a request, in the words of the one who reads it.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 14] = [
+const MODULES: [(&str, &[&str]); 16] = [
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -42,13 +42,26 @@ const MODULES: [(&str, &[&str]); 14] = [
         &["shares", "clock", "config", "oci", "telemetry", "metadata"],
     ),
     ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
+    ("retries", &[]),
     (
         "registry",
-        &["clock", "config", "oci", "telemetry", "metadata", "auth"],
+        &[
+            "clock",
+            "config",
+            "oci",
+            "telemetry",
+            "metadata",
+            "auth",
+            "retries",
+        ],
+    ),
+    (
+        "images",
+        &["clock", "config", "oci", "metadata", "auth", "retries"],
     ),
     (
         "collect",
-        &["clock", "config", "oci", "metadata", "registry"],
+        &["clock", "config", "oci", "metadata", "registry", "images"],
     ),
     (
         "http",
@@ -61,6 +74,7 @@ const MODULES: [(&str, &[&str]); 14] = [
             "auth",
             "tenancy",
             "registry",
+            "images",
             "collect",
             "telemetry",
         ],
@@ -77,6 +91,7 @@ const MODULES: [(&str, &[&str]); 14] = [
             "auth",
             "tenancy",
             "registry",
+            "images",
             "collect",
             "http",
             "server",

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use berth_storage::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -19,7 +20,8 @@ use super::super::query::Pairs;
 use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
-use crate::auth::{Principal, single_header};
+use crate::auth::{Manager, Principal, Wish, single_header};
+use crate::oci::{ImageName, Tag, TagError};
 use crate::tenancy::{Listed, check_named};
 
 /// Items on a page that names no limit.
@@ -79,6 +81,67 @@ impl FromRequestParts<Shared> for Key {
 /// The workspace of whoever sends a body, which counts against what it may hold in memory; empty for the operator.
 #[derive(Clone)]
 struct Sender(String);
+
+/// Somebody who may do what `W` says in the workspace that the call is about.
+pub(super) struct Manage<W>(pub(super) Manager<W>);
+
+impl<W: Wish> FromRequestParts<Shared> for Manage<W> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
+        let key = Key::from_request_parts(parts, http).await?;
+        let named = key.named_workspace.as_deref();
+        let workspace = http.tenancy.acting_workspace(&key.principal, named).await?;
+        Ok(Self(http.auth.manage(&key.principal, workspace)?))
+    }
+}
+
+/// The name of the image of the path, without the workspace's prefix.
+pub(super) struct PathImage(pub(super) ImageName);
+
+impl FromRequestParts<Shared> for PathImage {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        let text = segment(parts, "name").await?;
+        let name: ImageName = text.parse().map_err(|error| {
+            let hint = if text.contains([':', '@']) {
+                ": this call is about a whole image, so leave tag and digest out"
+            } else {
+                ""
+            };
+            ApiError::bad_request(format!("{error}{hint}"))
+        })?;
+        Ok(Self(name))
+    }
+}
+
+/// The tag of the path.
+pub(super) struct PathTag(pub(super) Tag);
+
+impl FromRequestParts<Shared> for PathTag {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        let tag = segment(parts, "tag").await?.parse();
+        tag.map(Self)
+            .map_err(|error: TagError| ApiError::bad_request(error.to_string()))
+    }
+}
+
+/// The digest of the path.
+pub(super) struct PathDigest(pub(super) Digest);
+
+impl FromRequestParts<Shared> for PathDigest {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        let digest = segment(parts, "digest").await?.parse();
+        digest
+            .map(Self)
+            .map_err(|error: DigestError| ApiError::bad_request(error.to_string()))
+    }
+}
 
 /// A text that a database can be asked for.
 fn printable(text: String) -> Result<String, ApiError> {

@@ -1,0 +1,88 @@
+//! The use-cases of the management API for images: what there is, who shares it, what is in use, what may go and what
+//! comes back.
+//!
+//! Each takes a [`Manager`](crate::auth::Manager) in place of a workspace, or a [`Granted`](crate::auth::Granted) in
+//! place of an image, so that a forgotten check does not compile. Nothing here knows HTTP or SQL.
+
+mod reference;
+
+use std::sync::Arc;
+
+pub use crate::auth::RequestError;
+
+use crate::clock::Clock;
+use crate::metadata::{Metadata, Repository, Transaction};
+use crate::oci::RepositoryName;
+use crate::retries::Retriable;
+
+/// What an installation decides about images.
+#[derive(Clone, Debug)]
+pub struct ImageOptions {
+    /// How long a deletion can be undone, and how long a tag's former target stays, in milliseconds.
+    pub undo_window_ms: i64,
+    /// How long a share waits for the other account, in milliseconds.
+    pub pending_share_ms: i64,
+    /// How long a digest that a push untagged stays while its image is shared, in milliseconds.
+    pub shared_untagged_ms: i64,
+    /// How long a lease may last, in milliseconds.
+    pub lease_max_ms: i64,
+    /// Leases of one workspace.
+    pub leases_per_workspace: u64,
+    /// Shares that one workspace gives.
+    pub shares_per_workspace: u64,
+    /// Whether admins may let every workspace pull an image of theirs.
+    pub admins_may_publish: bool,
+}
+
+/// The use-cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    metadata: Metadata,
+    clock: Clock,
+    options: Arc<ImageOptions>,
+}
+
+impl Images {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(metadata: Metadata, clock: Clock, options: ImageOptions) -> Self {
+        Self {
+            metadata,
+            clock,
+            options: Arc::new(options),
+        }
+    }
+
+    /// The image of this name; an alias is one too.
+    async fn find(&self, name: &RepositoryName) -> Result<Repository, RequestError> {
+        let found = self.metadata.repository(name).await?;
+        found
+            .filter(|repository| repository.is_image)
+            .ok_or_else(|| no_image(name))
+    }
+}
+
+/// The same, as a change sees it.
+async fn find_in(
+    change: &mut Transaction,
+    name: &RepositoryName,
+) -> Result<Repository, RequestError> {
+    let found = change.repository(name).await?;
+    found
+        .filter(|repository| repository.is_image)
+        .ok_or_else(|| no_image(name))
+}
+
+fn no_image(name: &RepositoryName) -> RequestError {
+    let image = name.image().map_or_else(
+        || name.as_str().to_owned(),
+        |image| image.as_str().to_owned(),
+    );
+    RequestError::NotFound(format!("there is no image \"{image}\" in this workspace"))
+}
+
+impl Retriable for RequestError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Metadata(error) if error.is_conflict())
+    }
+}

@@ -1,0 +1,106 @@
+//! Image references as people write them: a host or none, a name, a tag or a digest.
+
+use crate::oci::Reference;
+
+/// Bytes of a reference at most: host, repository, tag and digest.
+pub const MAX_REFERENCE_BYTES: usize = 1024;
+
+/// A reference taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written<'a> {
+    /// Host and port, if one was given.
+    pub(super) host: Option<&'a str>,
+    /// The name, with or without a workspace's prefix.
+    pub(super) name: &'a str,
+    /// The digest, else the tag, else `latest`, as clients read a name alone.
+    pub(super) reference: Reference,
+}
+
+/// Takes a reference apart; an error says which part is wrong.
+pub(super) fn parse(text: &str) -> Result<Written<'_>, String> {
+    if text.is_empty() || text.len() > MAX_REFERENCE_BYTES {
+        return Err(format!(
+            "an image reference has 1 to {MAX_REFERENCE_BYTES} bytes"
+        ));
+    }
+    let (text, digest) = match text.split_once('@') {
+        None => (text, None),
+        Some((text, digest)) => {
+            let digest = digest
+                .parse()
+                .map_err(|error| format!("\"{digest}\" is no digest: {error}"))?;
+            (text, Some(Reference::Digest(digest)))
+        }
+    };
+    let (host, path) = match text.split_once('/') {
+        Some((host, path)) if is_host(host) => (Some(host), path),
+        Some(_) | None => (None, text),
+    };
+    let last = path.rfind('/').map_or(0, |index| index + 1);
+    let (name, tag) = match path[last..].find(':') {
+        None => (path, None),
+        Some(colon) => {
+            let (name, tag) = path.split_at(last + colon);
+            let tag = &tag[1..];
+            let tag = tag
+                .parse()
+                .map_err(|error| format!("\"{tag}\" is no tag: {error}"))?;
+            (name, Some(Reference::Tag(tag)))
+        }
+    };
+    let reference = match digest.or(tag) {
+        Some(reference) => reference,
+        None => Reference::Tag(
+            "latest"
+                .parse()
+                .map_err(|error| format!("\"latest\" is no tag: {error}"))?,
+        ),
+    };
+    Ok(Written {
+        host,
+        name,
+        reference,
+    })
+}
+
+/// As every client reads references: a first component is a host if it could not be a plain word.
+fn is_host(component: &str) -> bool {
+    component == "localhost" || component.contains(['.', ':'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_read_as_clients_read_them() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, host, name, reference) in [
+            ("app", None, "app", "latest"),
+            ("app:v1", None, "app", "v1"),
+            ("team/app:v1", None, "team/app", "v1"),
+            ("localhost/app", Some("localhost"), "app", "latest"),
+            (
+                "127.0.0.1:5000/t-x/app:v1",
+                Some("127.0.0.1:5000"),
+                "t-x/app",
+                "v1",
+            ),
+            (&format!("app:v1@{digest}"), None, "app", &digest),
+            (
+                &format!("r.example/a/b@{digest}"),
+                Some("r.example"),
+                "a/b",
+                &digest,
+            ),
+        ] {
+            let written = parse(text).unwrap();
+            assert_eq!((written.host, written.name), (host, name), "{text}");
+            assert_eq!(written.reference.to_string(), reference, "{text}");
+        }
+        let long = "a".repeat(MAX_REFERENCE_BYTES + 1);
+        for text in ["", "app:", "app:-v1", "app@sha256:00", "app@", &long] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}
