@@ -17,6 +17,7 @@ mod key_schedule;
 mod keys;
 mod last_used;
 mod live;
+mod origin;
 mod principal;
 mod refusal;
 mod role;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 pub use action::{Action, ActionSet, UnknownAction};
 pub use allowance::Throttled;
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES,
+    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, Rejection,
     basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
@@ -47,6 +48,7 @@ pub use error::RequestError;
 pub use granted::{Delete, Granted, GrantedCatalog, Permission, Pull, Push};
 pub use key_ring::{Jwk, JwkSet};
 pub use keys::{KeyError, KeyLocation, Purpose};
+pub use origin::{Origin, SecretOwner, credential_actor, key_actor};
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };

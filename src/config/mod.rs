@@ -37,6 +37,8 @@ pub struct Config {
     pub auth: Auth,
     /// What is removed, and when.
     pub collection: Collection,
+    /// The audit log.
+    pub audit: Audit,
     /// What the server writes about itself.
     pub log: Log,
 }
@@ -298,6 +300,20 @@ impl Default for Collection {
         Self {
             undo_window_seconds: 7 * 24 * 3600,
         }
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// How long an event is kept, in days.
+    pub retention_days: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention_days: 90 }
     }
 }
 

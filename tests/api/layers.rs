@@ -30,7 +30,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 14] = [
+const MODULES: [(&str, &[&str]); 15] = [
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -41,7 +41,11 @@ const MODULES: [(&str, &[&str]); 14] = [
         "auth",
         &["shares", "clock", "config", "oci", "telemetry", "metadata"],
     ),
-    ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
+    ("audit", &["clock", "metadata", "auth"]),
+    (
+        "tenancy",
+        &["clock", "config", "oci", "metadata", "auth", "audit"],
+    ),
     (
         "registry",
         &["clock", "config", "oci", "telemetry", "metadata", "auth"],
@@ -59,6 +63,7 @@ const MODULES: [(&str, &[&str]); 14] = [
             "oci",
             "metadata",
             "auth",
+            "audit",
             "tenancy",
             "registry",
             "collect",
@@ -75,6 +80,7 @@ const MODULES: [(&str, &[&str]); 14] = [
             "config",
             "metadata",
             "auth",
+            "audit",
             "tenancy",
             "registry",
             "collect",

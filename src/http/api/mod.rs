@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit_events;
 mod credentials;
 mod error;
 mod extract;
@@ -91,4 +92,5 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/signing-keys/rotate",
             signing_keys::rotate,
         )
+        .read("/api/v1/audit-events", audit_events::list)
 }
