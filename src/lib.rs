@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md has the map.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod collect;

@@ -9,6 +9,7 @@ use super::Auth;
 use super::action::{Action, ActionSet};
 use super::error::RequestError;
 use super::keys::Purpose;
+use super::origin::{credential_actor, key_actor};
 use super::principal::Principal;
 use super::role::Right;
 use super::target::{RegistryHosts, Target};
@@ -66,6 +67,9 @@ pub struct IssuedCredential {
     pub expires_at: String,
     /// What it is revoked by.
     pub credential_id: String,
+    /// What it is good for, for the audit log.
+    #[serde(skip)]
+    pub reach: String,
 }
 
 /// What to revoke: exactly one of the three.
@@ -136,6 +140,11 @@ impl Auth {
         };
         let password = tokens::sign(&self.inner().keys, Purpose::RegistryCredential, &claims)
             .map_err(|error| RequestError::Internal(error.to_string()))?;
+        let repositories = match &target {
+            Some(target) => target.repository().to_string(),
+            None => format!("{}/", workspace.prefix),
+        };
+        let reach = format!("{actions} on {repositories}");
         let pull_host = hosts.pull.as_deref().unwrap_or(&hosts.push);
         Ok(IssuedCredential {
             provider: "builtin",
@@ -147,6 +156,7 @@ impl Auth {
             password: password.reveal().to_owned(),
             expires_at: Millis(expires_at_s.saturating_mul(1000)).rfc3339(),
             credential_id: id,
+            reach,
         })
     }
 
@@ -193,8 +203,9 @@ impl Auth {
                 "revoking credentials takes a key with the role admin",
             )));
         }
+        let now = self.clock().now();
         let mut change = self.metadata().begin().await?;
-        match (
+        let target = match (
             &revocation.credential_id,
             &revocation.api_key_id,
             revocation.all,
@@ -205,15 +216,16 @@ impl Auth {
                         "credentialId is no id of a credential: give the one that came with it",
                     )));
                 }
-                let now = self.clock().now();
                 // Each is a row for half a day.
                 self.inner()
                     .credentials_revoked
                     .take(principal.key().id.clone(), now)?;
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
+                let id = id.to_ascii_lowercase();
                 change
-                    .revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until)
+                    .revoke_credential(&workspace.id, &id, now, kept_until)
                     .await?;
+                credential_actor(&id)
             }
             (None, Some(id), None) => {
                 if id.contains(char::is_control) {
@@ -226,14 +238,22 @@ impl Auth {
                         "this workspace has no such API key",
                     )));
                 }
+                key_actor(id)
             }
-            (None, None, Some(true)) => change.revoke_workspace_credentials(workspace).await?,
+            (None, None, Some(true)) => {
+                change.revoke_workspace_credentials(workspace).await?;
+                String::from("all")
+            }
             _ => {
                 return Err(RequestError::BadRequest(String::from(
                     "say what to revoke by exactly one of credentialId, apiKeyId and \"all\": true",
                 )));
             }
-        }
+        };
+        let id = Some(workspace.id.as_str());
+        change
+            .audit(&principal.did(id, "credential.revoke", &target, now))
+            .await?;
         Ok(change.commit().await?)
     }
 }

@@ -18,6 +18,7 @@ mod keys;
 mod last_used;
 mod live;
 mod managing;
+mod origin;
 mod principal;
 mod refusal;
 mod role;
@@ -39,7 +40,7 @@ use std::sync::Arc;
 pub use action::{Action, ActionSet, UnknownAction};
 pub use allowance::Throttled;
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES,
+    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, Rejection,
     basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
@@ -49,6 +50,7 @@ pub use granted::{Delete, Granted, GrantedCatalog, Manage, Permission, Pull, Pus
 pub use key_ring::{Jwk, JwkSet};
 pub use keys::{KeyError, KeyLocation, Purpose};
 pub use managing::{Covers, Manager, ToAdminister, ToChange, ToLease, ToRead, Wish, require};
+pub use origin::{Origin, SecretOwner, credential_actor, key_actor};
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };

@@ -7,6 +7,7 @@ use globset::{GlobBuilder, GlobSet};
 
 use super::action::ActionSet;
 use super::live::Basis;
+use super::origin::Origin;
 use super::role::Role;
 use crate::clock::Millis;
 use crate::metadata::{ApiKey, MetadataError, Workspace};
@@ -54,6 +55,7 @@ pub struct Principal {
     pub(super) narrowing: Narrowing,
     pub(super) expires_at: Option<Millis>,
     pub(super) basis: Basis,
+    pub(super) origin: Option<Origin>,
 }
 
 impl Principal {
@@ -109,6 +111,12 @@ impl Principal {
     #[must_use]
     pub fn actor(&self) -> &str {
         &self.actor
+    }
+
+    /// The request that it came with; none where it was looked up again inside a change.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 }
 

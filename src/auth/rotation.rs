@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::key_ring::{self, KEEP_INTERVAL};
+use super::key_ring::{self, KEEP_INTERVAL, Report};
 use super::key_rows;
 use super::key_schedule::Change;
 use super::keys::{KeyError, KeyLocation, Purpose, SigningKey, signer};
@@ -13,7 +13,7 @@ use super::role::Right;
 use super::secrets::SecretText;
 use super::{Auth, AuthOptions, RequestError};
 use crate::clock::{Clock, Millis};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, NewAuditEvent};
 
 /// How often [`Auth::keep_signing_keys`] is to be called.
 pub const SIGNING_KEYS_INTERVAL: Duration = KEEP_INTERVAL;
@@ -94,12 +94,19 @@ impl Auth {
                 RequestError::BadRequest(format!("purpose: {names}; leave it out for both"))
             })?],
         };
-        let change = if request.now.unwrap_or(false) {
-            Change::Replace(purposes)
+        let now = self.clock().now();
+        let event = principal.did(None, "signing_key.rotate", &names(&purposes), now);
+        let (change, event) = if request.now.unwrap_or(false) {
+            let event = event.because("what the old keys signed ended with them");
+            (Change::Replace(purposes), event)
         } else {
-            Change::Rotate(purposes)
+            (Change::Rotate(purposes), event)
         };
-        self.inner().keys.change(change).await?;
+        let report = Report {
+            metadata: self.metadata().clone(),
+            event,
+        };
+        self.inner().keys.change_for(change, report).await?;
         self.signing_keys(principal)
     }
 
@@ -117,7 +124,24 @@ pub async fn reset_signing_keys(
     metadata: &Metadata,
     clock: &Clock,
 ) -> Result<(), KeyError> {
-    key_ring::reset(&options.keys, metadata, options.schedule(), clock.now()).await
+    let now = clock.now();
+    let event = NewAuditEvent::new(
+        now,
+        None,
+        "reset",
+        "signing_key.reset",
+        &names(&Purpose::ALL),
+    );
+    let report = Report {
+        metadata: metadata.clone(),
+        event,
+    };
+    key_ring::reset(&options.keys, &report, options.schedule(), now).await
+}
+
+fn names(purposes: &[Purpose]) -> String {
+    let names: Vec<&str> = purposes.iter().map(|purpose| purpose.as_str()).collect();
+    names.join(", ")
 }
 
 /// Wraps the signing keys of a database by the configured secret, which `previous` did until now; how many there are.

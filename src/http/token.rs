@@ -33,7 +33,7 @@ pub(super) async fn get_token(
     let query = Pairs::of_query(&parts)?;
     let request = TokenRequest {
         credentials: header_credentials(&http, &parts)?,
-        from: http.client_address(&parts),
+        from: http.origin(&parts),
         scopes: query.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
@@ -55,7 +55,7 @@ pub(super) async fn post_token(
     let form = form(&http, &parts, body).await?;
     let request = TokenRequest {
         credentials: form_credentials(&form)?,
-        from: http.client_address(&parts),
+        from: http.origin(&parts),
         scopes: form.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
@@ -85,9 +85,9 @@ async fn issue(
         .auth
         .issue_access_token(request)
         .await
-        .map_err(|error| refused(http, error))?;
+        .map_err(|error| refused(http, parts, error))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
-        notes.principal(&answer.actor);
+        notes.principal(&answer.principal);
     }
     Ok(answer)
 }
@@ -103,8 +103,8 @@ fn header_credentials(
             .iter()
             .map(HeaderValue::as_bytes),
     )
-    .map_err(|error| refused(http, error.into()))?;
-    let basic = basic_credentials(header).map_err(|error| refused(http, error.into()))?;
+    .map_err(|error| refused(http, parts, error.into()))?;
+    let basic = basic_credentials(header).map_err(|error| refused(http, parts, error.into()))?;
     Ok(basic.map(TokenCredentials::Password))
 }
 
@@ -159,13 +159,21 @@ fn answered(body: &serde_json::Value) -> Response {
     (StatusCode::OK, headers, body.to_string()).into_response()
 }
 
-fn refused(http: &Shared, error: TokenEndpointError) -> DistributionError {
+fn refused(http: &Shared, parts: &Parts, error: TokenEndpointError) -> DistributionError {
     match error {
-        TokenEndpointError::Unauthorized(message) => {
+        TokenEndpointError::Unauthorized(rejection) => {
             http.metrics.auth_failure("password");
+            if let (Some(notes), Some(owner)) = (parts.extensions.get::<Notes>(), &rejection.owner)
+            {
+                notes.owner(owner);
+            }
             let challenge = format!("Basic realm=\"{}\"", http.auth.service_name());
-            DistributionError::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
-                .header(WWW_AUTHENTICATE, &challenge)
+            DistributionError::new(
+                StatusCode::UNAUTHORIZED,
+                ErrorCode::Unauthorized,
+                rejection.message,
+            )
+            .header(WWW_AUTHENTICATE, &challenge)
         }
         TokenEndpointError::BadRequest(error) => {
             DistributionError::bad_request(ErrorCode::Unsupported, error)

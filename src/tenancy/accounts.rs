@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::names::check_name;
 use super::{Listed, Tenancy, require, taken, unknown};
+use crate::audit;
 use crate::auth::{Principal, RequestError, Right};
 use crate::metadata::Account;
 
@@ -58,6 +59,9 @@ impl Tenancy {
             .insert_account(&account)
             .await
             .map_err(|error| taken(error, message))?;
+        let now = account.created_at;
+        let event = audit::done(principal, None, "account.create", &account.name, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(AccountView::from(&account))
     }
@@ -107,13 +111,16 @@ impl Tenancy {
         let account = change.account(name).await?;
         let account = account.ok_or_else(|| unknown("account", name))?;
         // The row is taken first, so that a workspace that is being made for it either counts or fails.
-        change.delete_account(&account.id, self.clock.now()).await?;
+        let now = self.clock.now();
+        change.delete_account(&account.id, now).await?;
         let workspaces = change.count_workspaces(&account.id).await?;
         if workspaces > 0 {
             return Err(RequestError::Conflict(format!(
                 "the account \"{name}\" has workspaces ({workspaces}): delete them first"
             )));
         }
+        let event = audit::done(principal, None, "account.delete", &account.name, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::names::check_label;
 use super::{Listed, Tenancy, require, taken};
+use crate::audit;
 use crate::auth::{
     Action, ActionSet, ApiKeySecret, ImagePatterns, Principal, PrincipalKind, RequestError, Right,
-    Role,
+    Role, key_actor,
 };
 use crate::clock::Millis;
 use crate::metadata::{ApiKey, NewApiKey};
@@ -141,6 +142,10 @@ impl Tenancy {
             .insert_api_key(&key)
             .await
             .map_err(|error| taken(error, gone))?;
+        let (id, target) = (Some(workspace.id.as_str()), key_actor(&key.id));
+        let event = audit::done(principal, id, "api_key.create", &target, now);
+        let event = event.because(&format!("role {role}"));
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(CreatedApiKey {
             view: ApiKeyView::from(&key),
@@ -186,6 +191,10 @@ impl Tenancy {
                 "this workspace has no such API key",
             )));
         }
+        let (workspace_id, now) = (Some(workspace.id.as_str()), self.clock.now());
+        let target = key_actor(id);
+        let event = audit::done(principal, workspace_id, "api_key.delete", &target, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

@@ -10,9 +10,10 @@ use super::api_keys::end_in_text;
 use super::first_start::{FirstStartError, make_key, write};
 use super::names::check_label;
 use super::{Listed, Tenancy, require};
-use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role};
+use crate::audit;
+use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role, key_actor};
 use crate::clock::Millis;
-use crate::metadata::{ApiKey, NewApiKey, Transaction};
+use crate::metadata::{ApiKey, NewApiKey, NewAuditEvent, Transaction};
 
 /// Operator keys at most, ended ones included.
 pub const MAX_OPERATOR_KEYS: u32 = 100;
@@ -116,6 +117,9 @@ impl Tenancy {
         let keys = hold(&mut change).await?;
         check_room(&keys)?;
         let created = make(&mut change, principal, &request.name, now, expires_at).await?;
+        let target = key_actor(&created.view.id);
+        let event = audit::done(principal, None, "operator_key.create", &target, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(created)
     }
@@ -160,6 +164,9 @@ impl Tenancy {
             )));
         }
         change.delete_operator_key(key).await?;
+        let target = key_actor(&key.id);
+        let event = audit::done(principal, None, "operator_key.delete", &target, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 
@@ -206,6 +213,10 @@ impl Tenancy {
         let old_end = old.expires_at.map_or(old_end, |end| end.min(old_end));
         change.end_api_key(old, old_end).await?;
         let mut created = make(&mut change, principal, &old.name, now, expires_at).await?;
+        let target = key_actor(&old.id);
+        let event = audit::done(principal, None, "operator_key.rotate", &target, now);
+        let event = event.because(&format!("replaced by {}", key_actor(&created.view.id)));
+        change.audit(&event).await?;
         change.commit().await?;
         created.replaces = Some(OperatorKeyView {
             expires_at: Some(old_end.rfc3339()),
@@ -222,6 +233,8 @@ impl Tenancy {
         change.delete_operator_keys().await?;
         let now = self.clock.now();
         let secret = make_key(&mut change, None, Role::Operator, RESET, now).await?;
+        let event = NewAuditEvent::new(now, None, RESET, "operator_key.reset", "all");
+        change.audit(&event).await?;
         write(file, &secret)?;
         Ok(change.commit().await?)
     }

@@ -10,6 +10,7 @@ use super::names::{
     team_key_of,
 };
 use super::{Listed, Tenancy, require, taken, unknown};
+use crate::audit;
 use crate::auth::{Principal, RequestError, Right, WholeNumber};
 use crate::metadata::{NewWorkspace, Transaction, Workspace, WorkspaceSettings};
 
@@ -56,6 +57,22 @@ pub struct UpdateWorkspace {
     /// How much it may store; for operators.
     #[serde(deserialize_with = "present")]
     pub quota_bytes: Option<Option<Quota>>,
+}
+
+impl UpdateWorkspace {
+    /// The names of the settings that it has something to say about.
+    fn changed(&self) -> Vec<&'static str> {
+        let named = [
+            ("displayName", self.display_name.is_some()),
+            (
+                "untaggedRetentionDays",
+                self.untagged_retention_days.is_some(),
+            ),
+            ("quotaBytes", self.quota_bytes.is_some()),
+        ];
+        let changed = named.into_iter().filter(|(_, is_named)| *is_named);
+        changed.map(|(name, _)| name).collect()
+    }
 }
 
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -171,6 +188,9 @@ impl Tenancy {
             .await
             .map_err(|error| taken(error, raced))?;
         let made = change.workspace(&workspace.id).await?;
+        let (id, now) = (Some(workspace.id.as_str()), workspace.created_at);
+        let event = audit::done(principal, id, "workspace.create", &workspace.name, now);
+        change.audit(&event).await?;
         change.commit().await?;
         made.as_deref().map(WorkspaceView::from).ok_or_else(|| {
             RequestError::Internal(String::from("a workspace that was just made is not there"))
@@ -251,6 +271,10 @@ impl Tenancy {
             },
         };
         change.update_workspace(&current, &settings).await?;
+        let (id, now) = (Some(current.id.as_str()), self.clock.now());
+        let event = audit::done(principal, id, "workspace.update", &current.name, now);
+        let event = event.because(&request.changed().join(", "));
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(WorkspaceView {
             display_name: settings.display_name,
@@ -274,9 +298,8 @@ impl Tenancy {
             .await?
             .ok_or_else(|| unknown("workspace", name))?;
         // The row is taken first, so that the count sees every push that was there before.
-        change
-            .delete_workspace(&workspace, self.clock.now())
-            .await?;
+        let now = self.clock.now();
+        change.delete_workspace(&workspace, now).await?;
         let images = change.count_images(&workspace.id).await?;
         if images > 0 {
             return Err(RequestError::Conflict(format!(
@@ -285,6 +308,9 @@ impl Tenancy {
         }
         // Without images it shares none; what others shared with it ends here.
         change.end_shares_to(&workspace.id).await?;
+        let id = Some(workspace.id.as_str());
+        let event = audit::done(principal, id, "workspace.delete", &workspace.name, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

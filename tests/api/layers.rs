@@ -30,7 +30,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 16] = [
+const MODULES: [(&str, &[&str]); 18] = [
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -41,8 +41,15 @@ const MODULES: [(&str, &[&str]); 16] = [
         "auth",
         &["shares", "clock", "config", "oci", "telemetry", "metadata"],
     ),
-    ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
+    ("audit", &["clock", "metadata", "auth"]),
+    ("listed", &[]),
     ("retries", &[]),
+    (
+        "tenancy",
+        &[
+            "clock", "config", "oci", "metadata", "auth", "audit", "listed",
+        ],
+    ),
     (
         "registry",
         &[
@@ -57,7 +64,9 @@ const MODULES: [(&str, &[&str]); 16] = [
     ),
     (
         "images",
-        &["clock", "config", "oci", "metadata", "auth", "retries"],
+        &[
+            "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
+        ],
     ),
     (
         "collect",
@@ -72,6 +81,8 @@ const MODULES: [(&str, &[&str]); 16] = [
             "oci",
             "metadata",
             "auth",
+            "audit",
+            "listed",
             "tenancy",
             "registry",
             "images",
@@ -89,6 +100,7 @@ const MODULES: [(&str, &[&str]); 16] = [
             "config",
             "metadata",
             "auth",
+            "audit",
             "tenancy",
             "registry",
             "images",

@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod audit;
 mod concurrency;
 mod credentials;
 mod durability;

@@ -10,6 +10,7 @@
     reason = "a contract that cannot set itself up has failed"
 )]
 
+mod audit;
 mod blobs;
 mod fixture;
 mod links;
@@ -73,6 +74,7 @@ fn main() {
         uploads_idle::contracts,
         transactions::contracts,
         memory::contracts,
+        audit::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));

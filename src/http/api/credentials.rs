@@ -54,6 +54,7 @@ pub(super) async fn issue(
     let issued = http
         .auth
         .issue_credential(&key.principal, &workspace, &request, &hosts)?;
+    http.audit.issued(&key.principal, &workspace, &issued);
     Ok(answer(StatusCode::OK, &issued))
 }
 

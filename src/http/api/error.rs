@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::access::NoText;
 use super::super::body::CollectError;
-use super::super::error::{LimitReached, log_cause};
+use super::super::error::{LimitReached, Refused, is_refusal, log_cause};
 use super::super::respond::{JSON, RETRY_SECONDS};
 use crate::auth::{AuthenticationError, RequestError, Throttled};
 use crate::metadata::MetadataError;
@@ -87,7 +87,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut error = json!({"code": self.code(), "message": self.message});
+        let mut error = json!({"code": self.code(), "message": &self.message});
         if let Some(details) = self.details {
             error["details"] = details;
         }
@@ -98,6 +98,9 @@ impl IntoResponse for ApiError {
         }
         if let Some(key) = self.limit {
             response.extensions_mut().insert(LimitReached(key));
+        }
+        if is_refusal(self.status) {
+            response.extensions_mut().insert(Refused(self.message));
         }
         response
     }
@@ -130,8 +133,9 @@ impl From<RequestError> for ApiError {
 impl From<AuthenticationError> for ApiError {
     fn from(error: AuthenticationError) -> Self {
         match error {
-            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
-                Self::new(StatusCode::UNAUTHORIZED, message)
+            AuthenticationError::Refused(rejection)
+            | AuthenticationError::InvalidToken(rejection) => {
+                Self::new(StatusCode::UNAUTHORIZED, rejection.message)
             }
             AuthenticationError::Throttled(throttled) => throttled.into(),
             AuthenticationError::Unavailable(error) => error.into(),

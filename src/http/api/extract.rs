@@ -51,14 +51,20 @@ impl FromRequestParts<Shared> for Key {
         );
         let authenticated = match header {
             Ok(header) => {
-                let from = http.client_address(parts);
-                http.auth.authenticate_api(header, from).await
+                let from = http.origin(parts);
+                http.auth.authenticate_api(header, &from).await
             }
             Err(error) => Err(error),
         };
-        let principal = authenticated.inspect_err(|_| http.metrics.auth_failure("api"))?;
-        if let Some(notes) = parts.extensions.get::<Notes>() {
-            notes.principal(principal.actor());
+        let notes = parts.extensions.get::<Notes>();
+        let principal = authenticated.inspect_err(|error| {
+            http.metrics.auth_failure("api");
+            if let (Some(notes), Some(owner)) = (notes, error.owner()) {
+                notes.owner(owner);
+            }
+        })?;
+        if let Some(notes) = notes {
+            notes.principal(&principal);
         }
         let named_workspace = parts.headers.get(WORKSPACE).map(|value| {
             value.to_str().map(str::to_owned).map_err(|_| {
@@ -325,6 +331,12 @@ impl ListQuery {
         self.limit
     }
 
+    /// The same for a list whose rows have numbers.
+    pub(super) fn after_number(&self, list: &str) -> Result<Option<i64>, ApiError> {
+        let number = self.after(list)?.map(|text| text.parse());
+        number.transpose().map_err(|_| foreign_cursor())
+    }
+
     /// What the list goes on after; a cursor of another list is refused.
     pub(super) fn after(&self, list: &str) -> Result<Option<String>, ApiError> {
         let Some(cursor) = &self.cursor else {
@@ -338,12 +350,12 @@ impl ListQuery {
             .filter(|text| !text.contains('\0'))
             .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
             .map(Some)
-            .ok_or_else(|| {
-                ApiError::bad_request(
-                    "the cursor is not one of this list: use nextCursor as it was given",
-                )
-            })
+            .ok_or_else(foreign_cursor)
     }
+}
+
+fn foreign_cursor() -> ApiError {
+    ApiError::bad_request("the cursor is not one of this list: use nextCursor as it was given")
 }
 
 /// One page of a list in its envelope.

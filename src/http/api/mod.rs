@@ -2,6 +2,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit_events;
 mod credentials;
 mod deletions;
 mod error;
@@ -94,6 +95,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/signing-keys/rotate",
             signing_keys::rotate,
         )
+        .read("/api/v1/audit-events", audit_events::list)
 }
 
 /// Images, and what is about them.

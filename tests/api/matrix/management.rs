@@ -83,7 +83,9 @@ fn targets(row: &Row) -> &'static [&'static str] {
         Asks::Key(_, Place::Installation) => &[UNNAMED],
         Asks::Key(_, Place::Account) => &[OWN, ABSENT],
         Asks::Key(_, Place::Path) => &[OWN, FOREIGN, ABSENT],
-        Asks::Key(_, Place::Header) | Asks::KeyOfWorkspace => &[UNNAMED, OWN, FOREIGN, ABSENT],
+        Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace => {
+            &[UNNAMED, OWN, FOREIGN, ABSENT]
+        }
         Asks::Nothing | Asks::Password | Asks::Somebody | Asks::Catalogue | Asks::Repository(_) => {
             unreachable!("not of this half")
         }
@@ -129,7 +131,10 @@ impl Drive<'_> {
             .door
             .with(caller.login.clone())
             .request(row.method.parse().unwrap(), &path);
-        let by_header = matches!(row.asks, Asks::Key(_, Place::Header) | Asks::KeyOfWorkspace);
+        let by_header = matches!(
+            row.asks,
+            Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace
+        );
         if by_header && target != UNNAMED {
             request = request.header("x-workspace", workspace(target));
         }
@@ -170,7 +175,13 @@ impl Drive<'_> {
         let at_home = match cell.target {
             OWN => true,
             FOREIGN => is_operator,
-            UNNAMED => !is_operator || matches!(cell.row.asks, Asks::Key(_, Place::Installation)),
+            UNNAMED => {
+                !is_operator
+                    || matches!(
+                        cell.row.asks,
+                        Asks::Key(_, Place::Installation | Place::HeaderOrAll)
+                    )
+            }
             _ => false,
         };
         let should = match cell.row.asks {
@@ -234,7 +245,7 @@ fn check_secrecy(cells: &[Cell], cast: &Cast) {
         })
     };
     let places: &[(&str, &[Place])] = &[
-        (FOREIGN, &[Place::Path, Place::Header]),
+        (FOREIGN, &[Place::Path, Place::Header, Place::HeaderOrAll]),
         (OWN, &[Place::Account]),
     ];
     for (there, places) in places.iter().copied() {
