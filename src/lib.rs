@@ -7,6 +7,7 @@ pub mod auth;
 pub mod clock;
 pub mod collect;
 pub mod config;
+mod grammar;
 pub mod http;
 pub mod metadata;
 pub mod oci;

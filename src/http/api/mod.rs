@@ -5,6 +5,7 @@ mod api_keys;
 mod credentials;
 mod error;
 mod extract;
+mod openapi;
 mod operator_keys;
 mod signing_keys;
 mod whoami;
@@ -64,6 +65,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
         )
+        .read("/api/v1/openapi.json", openapi::show)
         .read("/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
         .read("/api/v1/accounts", accounts::list)

@@ -59,7 +59,7 @@ const LIST: Asks = Asks::Key(Some(Right::Read), Place::Installation);
 const READ: Asks = Asks::Key(Some(Right::Read), Place::Path);
 const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
 
-pub(crate) const ROWS: [Row; 61] = [
+pub(crate) const ROWS: [Row; 63] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -92,6 +92,8 @@ pub(crate) const ROWS: [Row; 61] = [
     row("HEAD", "/healthz", Asks::Nothing),
     row("GET", "/readyz", Asks::Nothing),
     row("HEAD", "/readyz", Asks::Nothing),
+    row("GET", "/api/v1/openapi.json", Asks::Nothing),
+    row("HEAD", "/api/v1/openapi.json", Asks::Nothing),
     row("POST", "/api/v1/registry/credentials", Asks::KeyOfWorkspace),
     row(
         "POST",
