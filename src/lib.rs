@@ -8,6 +8,7 @@ pub mod auth;
 pub mod clock;
 pub mod collect;
 pub mod config;
+mod grammar;
 pub mod http;
 pub mod images;
 pub mod listed;

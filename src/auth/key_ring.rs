@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use utoipa::ToSchema;
 
 use super::key_files;
 use super::key_rows;
@@ -390,20 +391,26 @@ fn log(plan: &Plan) {
 }
 
 /// A JWK set (RFC 7517).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JwkSet {
     /// Its keys.
     pub keys: Vec<Jwk>,
 }
 
 /// A public Ed25519 key (RFC 8037).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Jwk {
+    #[schema(examples("OKP"))]
     kty: &'static str,
+    #[schema(examples("Ed25519"))]
     crv: &'static str,
+    #[schema(examples("EdDSA"))]
     alg: &'static str,
+    #[schema(examples("sig"))]
     r#use: &'static str,
+    #[schema(examples("3q2-7wXyZ0a1b2c3"))]
     kid: String,
+    #[schema(examples("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"))]
     x: String,
 }
 

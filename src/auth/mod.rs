@@ -51,10 +51,12 @@ pub use key_ring::{Jwk, JwkSet};
 pub use keys::{KeyError, KeyLocation, Purpose};
 pub use managing::{Covers, Manager, ToAdminister, ToChange, ToLease, ToRead, Wish, require};
 pub use origin::{Origin, SecretOwner, credential_actor, key_actor};
+pub(crate) use principal::ImagePattern;
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
+pub(crate) use role::WorkspaceRole;
 pub use role::{Right, Role, UnknownRole};
 pub use rotation::{
     RotateSigningKeys, SIGNING_KEYS_INTERVAL, SigningKeyView, reset_signing_keys,
@@ -64,6 +66,7 @@ pub use scope::{
     CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
 };
 pub use secret_file::write_secret_file;
+pub(crate) use secrets::Secret;
 pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, SecretText};
 pub use target::RegistryHosts;
 pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};

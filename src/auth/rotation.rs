@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::key_ring::{self, KEEP_INTERVAL, Report};
 use super::key_rows;
@@ -13,46 +14,68 @@ use super::role::Right;
 use super::secrets::SecretText;
 use super::{Auth, AuthOptions, RequestError};
 use crate::clock::{Clock, Millis};
+use crate::grammar::{Time, documented, word};
 use crate::metadata::{Metadata, NewAuditEvent};
 
 /// How often [`Auth::keep_signing_keys`] is to be called.
 pub const SIGNING_KEYS_INTERVAL: Duration = KEEP_INTERVAL;
 
 /// Which keys to replace, and how.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"purpose": "access"})))]
 pub struct RotateSigningKeys {
     /// The purpose of the keys; all when absent.
+    #[schema(value_type = Option<Purpose>)]
     pub purpose: Option<String>,
     /// The old keys end at once, with everything that they signed.
     pub now: Option<bool>,
 }
 
-/// A signing key, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A signing key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SigningKeyView {
     /// Its id: the `kid` of its tokens.
+    #[schema(examples("3q2-7wXyZ0a1b2c3"))]
     pub id: String,
     /// `access` or `credential`.
+    #[schema(value_type = Purpose)]
     pub purpose: &'static str,
     /// `pending`, `signing` or `verifying`.
+    #[schema(value_type = SigningKeyState)]
     pub state: &'static str,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// From when on it signs.
+    #[schema(value_type = Time)]
     pub signs_from: String,
     /// When its last token has ended; none while no other one follows.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
 }
 
+const PENDING: &str = "pending";
+const SIGNING: &str = "signing";
+const VERIFYING: &str = "verifying";
+
+enum SigningKeyState {}
+documented!(
+    SigningKeyState,
+    word(
+        "What a key does: it will sign, it signs, or it verifies what it has signed.",
+        [PENDING, SIGNING, VERIFYING]
+    )
+);
+
 fn view(key: &SigningKey, signs: bool, now: Millis) -> SigningKeyView {
     let state = if key.times.signs_from > now {
-        "pending"
+        PENDING
     } else if signs {
-        "signing"
+        SIGNING
     } else {
-        "verifying"
+        VERIFYING
     };
     SigningKeyView {
         id: key.id().to_owned(),

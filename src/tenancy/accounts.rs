@@ -1,31 +1,37 @@
 //! Accounts: for operators alone.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::names::check_name;
+use super::names::{Name, check_name};
 use super::{Listed, Tenancy, require, taken, unknown};
 use crate::audit;
 use crate::auth::{Principal, RequestError, Right};
+use crate::grammar::{Id, Time};
 use crate::metadata::Account;
 
 /// A request for an account.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateAccount {
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
 }
 
-/// An account, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
 }
 

@@ -19,6 +19,7 @@ pub use accounts::{AccountView, CreateAccount};
 pub use api_keys::{ApiKeyView, CreateApiKey, CreatedApiKey, MAX_API_KEYS};
 pub use audit_events::AuditEventView;
 pub use first_start::{FirstStart, FirstStartError};
+pub(crate) use names::Name;
 pub use names::team_key_of;
 pub use operator_keys::{
     CreateOperatorKey, CreatedOperatorKey, MAX_OPERATOR_KEYS, OperatorKeyView, RotateOperatorKey,

@@ -4,15 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::api_keys::end_in_text;
 use super::first_start::{FirstStartError, make_key, write};
-use super::names::check_label;
+use super::names::{Label, check_label};
 use super::{Listed, Tenancy, require};
 use crate::audit;
-use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role, key_actor};
+use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role, Secret, key_actor};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time};
 use crate::metadata::{ApiKey, NewApiKey, NewAuditEvent, Transaction};
 
 /// Operator keys at most, ended ones included.
@@ -25,54 +27,73 @@ const OVERLAP_MAX_SECONDS: i64 = 30 * 24 * 3_600;
 const RESET: &str = "reset";
 
 /// A request for an operator key.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"name": "alice", "expiresAt": "2099-01-01T00:00:00Z"})))]
 pub struct CreateOperatorKey {
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// When it ends, in RFC 3339.
+    #[schema(value_type = Option<Time>)]
     pub expires_at: Option<String>,
 }
 
 /// A request for an operator key in the place of another.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"overlapSeconds": 3600})))]
 pub struct RotateOperatorKey {
     /// How long the old key goes on.
+    #[schema(minimum = 0, maximum = 2_592_000)]
     pub overlap_seconds: Option<i64>,
     /// When the new key ends, in RFC 3339.
+    #[schema(value_type = Option<Time>)]
     pub expires_at: Option<String>,
 }
 
-/// An operator key, as the API shows it: without the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An operator key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "name": "alice",
+    "createdBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "createdAt": "2026-01-01T00:00:00Z",
+    "expiresAt": "2099-01-01T00:00:00Z", "lastUsedAt": null
+})))]
 pub struct OperatorKeyView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
     /// When it was last used, some seconds old.
+    #[schema(value_type = Option<Time>, required)]
     pub last_used_at: Option<String>,
 }
 
-/// An operator key that was just made, with the secret that is shown this once. No `Debug`.
-#[derive(Clone, Serialize)]
+// No `Debug`: it holds the secret.
+/// An operator key that was just made, with the secret that is shown this once.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedOperatorKey {
     /// The key.
     #[serde(flatten)]
     pub view: OperatorKeyView,
     /// Its secret.
+    #[schema(value_type = Secret)]
     pub key: String,
     /// The key whose place it takes, with its end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = OperatorKeyView)]
     pub replaces: Option<OperatorKeyView>,
 }
 

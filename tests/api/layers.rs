@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("axum", &["src/http/", "src/server/"]),
     ("tower_http", &["src/http/"]),
     ("tower", &["src/http/", "src/server/"]),
@@ -25,12 +25,17 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
     ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),
+    (
+        "utoipa",
+        &["src/http/", "src/tenancy/", "src/auth/", "src/grammar.rs"],
+    ),
     ("object_store", &["storage/src/"]),
     ("sha2", &["storage/src/"]),
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 18] = [
+const MODULES: [(&str, &[&str]); 19] = [
+    ("grammar", &[]),
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -39,17 +44,25 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("metadata", &["clock", "config", "oci", "telemetry"]),
     (
         "auth",
-        &["shares", "clock", "config", "oci", "telemetry", "metadata"],
+        &[
+            "grammar",
+            "shares",
+            "clock",
+            "config",
+            "oci",
+            "telemetry",
+            "metadata",
+        ],
+    ),
+    (
+        "tenancy",
+        &[
+            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed",
+        ],
     ),
     ("audit", &["clock", "metadata", "auth"]),
     ("listed", &[]),
     ("retries", &[]),
-    (
-        "tenancy",
-        &[
-            "clock", "config", "oci", "metadata", "auth", "audit", "listed",
-        ],
-    ),
     (
         "registry",
         &[
@@ -65,7 +78,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     (
         "images",
         &[
-            "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
+            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
         ],
     ),
     (
@@ -75,6 +88,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     (
         "http",
         &[
+            "grammar",
             "shares",
             "clock",
             "config",

@@ -16,6 +16,7 @@ mod limits;
 mod listeners;
 mod live_rights;
 mod matrix;
+mod openapi;
 mod operations;
 mod operator_keys;
 mod proxies;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 use super::super::Shared;
 use super::super::access::segment;
@@ -21,9 +22,11 @@ use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Manager, Principal, Wish, single_header};
+use crate::grammar::Id;
 use crate::images::LeaseHolderName;
+use crate::listed::Listed;
 use crate::oci::{ImageName, Tag, TagError};
-use crate::tenancy::{Listed, check_named};
+use crate::tenancy::{Name, check_named};
 
 /// Items on a page that names no limit.
 const DEFAULT_LIMIT: u32 = 100;
@@ -203,7 +206,13 @@ fn printable(text: String) -> Result<String, ApiError> {
 }
 
 /// The name of the account or workspace of the path.
-pub(super) struct PathName(pub(super) String);
+#[derive(IntoParams)]
+#[into_params(names("name"), parameter_in = Path)]
+pub(super) struct PathName(
+    /// The name of the account or workspace.
+    #[param(value_type = Name, inline)]
+    pub(super) String,
+);
 
 impl FromRequestParts<Shared> for PathName {
     type Rejection = ApiError;
@@ -214,7 +223,13 @@ impl FromRequestParts<Shared> for PathName {
 }
 
 /// The id in the path.
-pub(super) struct PathId(pub(super) String);
+#[derive(IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
+pub(super) struct PathId(
+    /// The id.
+    #[param(value_type = Id, inline)]
+    pub(super) String,
+);
 
 impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
@@ -297,8 +312,14 @@ fn check_type(parts: &Parts) -> Result<(), ApiError> {
 }
 
 /// The page of a list: how many, and after what.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Items on the page at most.
+    #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
+    /// Where to go on: `nextCursor` of the page before, as it was given.
+    #[param(max_length = 1024)]
     cursor: Option<String>,
 }
 

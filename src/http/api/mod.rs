@@ -8,6 +8,7 @@ mod deletions;
 mod error;
 mod extract;
 mod leases;
+mod openapi;
 mod operator_keys;
 mod shares;
 mod signing_keys;
@@ -68,6 +69,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
         )
+        .read("/api/v1/openapi.json", openapi::show)
         .read("/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
         .read("/api/v1/accounts", accounts::list)

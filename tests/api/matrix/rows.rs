@@ -96,6 +96,8 @@ pub(crate) const ROWS: [Row; 63] = [
     row("HEAD", "/healthz", Asks::Nothing),
     row("GET", "/readyz", Asks::Nothing),
     row("HEAD", "/readyz", Asks::Nothing),
+    row("GET", "/api/v1/openapi.json", Asks::Nothing),
+    row("HEAD", "/api/v1/openapi.json", Asks::Nothing),
     row("POST", "/api/v1/registry/credentials", Asks::KeyOfWorkspace),
     row(
         "POST",
