@@ -128,7 +128,7 @@ struct Problem {
 
 /// What programs tell cases apart by.
 #[derive(Debug, Serialize, ToSchema)]
-struct Details {
+pub(super) struct Details {
     reason: InUseReason,
     /// Who or what needs it: not all of them, when there are many.
     holders: Vec<Holder>,
