@@ -166,3 +166,47 @@ impl Audit {
         Ok(removed == u64::from(REMOVE_BATCH))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::auth::testing;
+    use crate::telemetry::RequestId;
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_held_until_it_can() {
+        let (metadata, clock, _folder) = testing::metadata().await;
+        let audit = Audit::new(metadata.clone(), clock, 90);
+        let origin = Origin {
+            address: Ipv4Addr::LOCALHOST.into(),
+            request_id: RequestId::fresh(),
+        };
+        let refused = |actor: &str, workspace_id: Option<&str>| {
+            audit.refused(&Refusal {
+                actor,
+                workspace_id,
+                action: "GET /a",
+                target: "b",
+                reason: "no",
+                origin: &origin,
+            });
+        };
+        for number in 0..=WRITE_BATCH {
+            refused("key:early", Some(&format!("workspace-{number}")));
+        }
+        audit.flush_all().await.unwrap();
+        let limit = u32::try_from(2 * WRITE_BATCH).unwrap();
+        let written = metadata.audit_events(None, None, limit).await.unwrap();
+        assert_eq!(written.len(), WRITE_BATCH + 1);
+        metadata.close().await;
+        refused("key:late", None);
+        audit.flush_all().await.unwrap_err();
+        refused("key:later", None);
+        audit.flush_all().await.unwrap_err();
+        let (held, lost) = audit.buffer().take(Due::Everything);
+        let actors: Vec<&str> = held.iter().map(NewAuditEvent::actor).collect();
+        assert_eq!((actors, lost), (vec!["key:late", "key:later"], 0));
+    }
+}

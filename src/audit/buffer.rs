@@ -10,13 +10,13 @@ use crate::clock::Millis;
 use crate::metadata::{AuditOutcome, NewAuditEvent};
 
 /// Events that wait at most.
-const MAX_WAITING: usize = 10_000;
+const MAX_WAITING: usize = 5_000;
 /// Sums that are kept apart at most, of all workspaces together.
-const MAX_SUMS: usize = 10_000;
+const MAX_SUMS: usize = 4_000;
 /// Sums that are kept apart at most for one workspace in one minute, so that one key cannot take the place of others.
 const MAX_SUMS_OF_WORKSPACE: usize = 50;
 /// Sums at most with those that tell only a number: of workspaces, of which there may be many.
-const MAX_ALL_SUMS: usize = 20_000;
+const MAX_ALL_SUMS: usize = 8_000;
 /// Refusals are summed up for so long.
 const MINUTE_MS: i64 = 60_000;
 
