@@ -33,6 +33,8 @@ pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 const LOCK_FILE: &str = "berth.lock";
 /// How often the last uses of keys are written down.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often pulls are written down.
+const PULLS_INTERVAL: Duration = Duration::from_secs(5);
 /// Large manifests that are parsed at one time: a hostile one takes some ten times its size in memory.
 const PARSED_AT_ONCE: usize = 2;
 
@@ -87,6 +89,8 @@ impl Running {
                 tracing::error!(error = %error, "a task did not end in order");
             }
         }
+        // Only now nobody pulls any more.
+        flush_pulls(&self.http.images).await;
         self.http.metadata.close().await;
     }
 }
@@ -181,7 +185,16 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let collecting = tokio::spawn(collector.run(stopping.clone()));
     let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
     let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping.clone()));
-    let mut tasks = vec![serving, collecting, remembering, keeping_keys];
+    let counting = tokio::spawn(http.images.clone().keep_counts(stopping.clone()));
+    let noting_pulls = tokio::spawn(keep_pulls(http.images.clone(), stopping.clone()));
+    let mut tasks = vec![
+        serving,
+        collecting,
+        remembering,
+        keeping_keys,
+        counting,
+        noting_pulls,
+    ];
     if let Some(certificates) = &certificates {
         tasks.push(tokio::spawn(Arc::clone(certificates).watch(stopping)));
     }
@@ -215,6 +228,25 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         if let Err(error) = auth.purge_revocations().await {
             tracing::warn!(error = %error, "ended revocations could not be forgotten");
         }
+    }
+}
+
+/// Writes down what was pulled, until `stop` says so.
+async fn keep_pulls(images: Images, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(PULLS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = interval.tick() => {}
+        }
+        flush_pulls(&images).await;
+    }
+}
+
+async fn flush_pulls(images: &Images) {
+    if let Err(error) = images.flush_pulls().await {
+        tracing::warn!(error = %error, "some pulls could not be written down");
     }
 }
 

@@ -68,6 +68,10 @@ pub(super) async fn head_manifest(
     known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    // Nodes resolve a tag by HEAD, and then have all of it already.
+    if matches!(reference, Reference::Tag(_)) {
+        note_pull(&http, &manifest, &reference);
+    }
     if known.includes(&manifest.row.digest) {
         return Ok(respond::not_modified(&manifest.row.digest));
     }
@@ -82,6 +86,7 @@ pub(super) async fn get_manifest(
     known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    note_pull(&http, &manifest, &reference);
     if known.includes(&manifest.row.digest) {
         return Ok(respond::not_modified(&manifest.row.digest));
     }
@@ -92,6 +97,15 @@ pub(super) async fn get_manifest(
         headers,
         Body::from(bytes),
     ))
+}
+
+fn note_pull(http: &Shared, manifest: &PulledManifest, reference: &Reference) {
+    let pulls = http.images.pulls();
+    let tag = match reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    pulls.note(manifest.repository, tag, http.clock.now());
 }
 
 pub(super) async fn put_manifest(

@@ -4,11 +4,14 @@
 //! Each takes a [`Manager`](crate::auth::Manager) in place of a workspace, or a [`Granted`](crate::auth::Granted) in
 //! place of an image, so that a forgotten check does not compile. Nothing here knows HTTP or SQL.
 
+mod counting;
+mod pulls;
 mod reference;
 
 use std::sync::Arc;
 
 pub use crate::auth::RequestError;
+pub use pulls::{Pulls, Sending};
 
 use crate::clock::Clock;
 use crate::metadata::{Metadata, Repository, Transaction};
@@ -40,6 +43,8 @@ pub struct Images {
     metadata: Metadata,
     clock: Clock,
     options: Arc<ImageOptions>,
+    pulls: Pulls,
+    counting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Images {
@@ -50,6 +55,8 @@ impl Images {
             metadata,
             clock,
             options: Arc::new(options),
+            pulls: Pulls::default(),
+            counting: Arc::default(),
         }
     }
 

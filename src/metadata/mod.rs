@@ -7,6 +7,8 @@
 mod accounts;
 mod api_keys;
 mod blobs;
+mod changes;
+mod counts;
 mod credentials;
 mod database;
 mod deletions;
@@ -15,6 +17,7 @@ mod error;
 mod fresh_uploads;
 mod manifests;
 mod memory;
+mod pulls;
 mod repositories;
 mod signing_keys;
 mod tags;
@@ -29,11 +32,14 @@ use std::time::Duration;
 pub use accounts::Account;
 pub use api_keys::{ApiKey, NewApiKey};
 pub use blobs::{DoomedObject, LinkedBlob, NewBlob};
+pub use changes::Changed;
+pub use counts::{ImageCount, WorkspaceCount};
 pub use database::Transaction;
 pub use deletions::{DeletionKind, NewDeletion};
 pub use error::MetadataError;
 pub use manifests::{ManifestRow, NewManifest, ReferrerRow};
 pub use memory::MemoryCount;
+pub use pulls::{EgressRow, PullRow};
 pub use repositories::{Lock, Repository, RepositoryId};
 pub use signing_keys::SigningKeyRow;
 pub use tags::TagChange;
@@ -138,6 +144,11 @@ impl Metadata {
 
     async fn read(&self) -> Result<Reader, MetadataError> {
         self.reads.increment();
+        self.read_aside().await
+    }
+
+    /// A read that no request waits for, so that it is none of those that [`Metadata::reads`] counts.
+    async fn read_aside(&self) -> Result<Reader, MetadataError> {
         let waiting = self.latency.wait.start();
         let reader = self.database.read(&self.latency.read).await;
         drop(waiting);

@@ -9,6 +9,7 @@ mod deletions;
 mod error;
 mod keys;
 mod manifests;
+mod platforms;
 mod referrers;
 mod tags;
 mod uploads;
