@@ -119,8 +119,10 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         registry_limits(config),
         metrics.storage_latency(),
     );
+    let images = Images::new(metadata.clone(), clock.clone(), image_options(config));
     let collector = Collector::new(
         registry.clone(),
+        images.clone(),
         metadata.clone(),
         store.clone(),
         clock.clone(),
@@ -130,7 +132,6 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
-    let images = Images::new(metadata.clone(), clock.clone(), image_options(config));
     let http = Arc::new(Http {
         registry,
         images,
@@ -360,7 +361,6 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         open_uploads_per_workspace: config.limits.open_uploads_per_workspace,
         rehash_bytes: config.limits.rehash_bytes,
         tag_parameters: config.limits.tag_parameters,
-        undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
     }
 }
 

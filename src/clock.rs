@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use uuid::{NoContext, Timestamp, Uuid};
+
 /// Milliseconds since the Unix epoch: the unit of every time in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Millis(pub i64);
@@ -12,6 +14,15 @@ impl Millis {
     #[must_use]
     pub fn plus(self, milliseconds: i64) -> Self {
         Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// An id that nobody else has, and that sorts by this time.
+    #[must_use]
+    pub fn new_id(self) -> String {
+        let since = self.0.unsigned_abs();
+        let nanos = u32::try_from(since % 1000).unwrap_or(0) * 1_000_000;
+        let time = Timestamp::from_unix(NoContext, since / 1000, nanos);
+        Uuid::new_v7(time).to_string()
     }
 
     /// Whole seconds since the epoch, as tokens carry them.

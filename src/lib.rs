@@ -9,6 +9,7 @@ pub mod collect;
 pub mod config;
 pub mod http;
 pub mod images;
+pub mod listed;
 pub mod metadata;
 pub mod oci;
 pub mod registry;

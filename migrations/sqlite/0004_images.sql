@@ -28,6 +28,7 @@ CREATE TABLE shares (
   UNIQUE (repository_id, target_workspace_id)
 ) STRICT;
 CREATE INDEX shares_source ON shares (source_workspace_id, status, id);
+CREATE INDEX shares_expiry ON shares (expires_at) WHERE status = 'pending';
 CREATE INDEX shares_target ON shares (target_workspace_id, status, id);
 
 -- Images and aliases claim their names in one table: one name, one meaning.
@@ -71,7 +72,8 @@ UPDATE deletions SET repository_id = COALESCE(
 CREATE INDEX deletions_repository ON deletions (repository_id);
 CREATE INDEX deletions_due ON deletions (restorable_until) WHERE purged_at IS NULL;
 CREATE INDEX deletions_purged ON deletions (purged_at) WHERE purged_at IS NOT NULL;
-CREATE INDEX deletions_kept ON deletions (workspace_id, deleted_at, id) WHERE purged_at IS NULL;
+DROP INDEX deletions_workspace;
+CREATE INDEX deletions_kept ON deletions (workspace_id, id) WHERE purged_at IS NULL;
 
 -- When something was pulled last; an empty tag is the image as a whole.
 CREATE TABLE pulls (

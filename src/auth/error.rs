@@ -42,6 +42,9 @@ pub enum RequestError {
     /// The database or the key ring failed; the cause is for the log.
     #[error("the database cannot answer now")]
     Metadata(#[from] MetadataError),
+    /// A task of ours broke.
+    #[error("a task ended unexpectedly")]
+    Broken(#[from] tokio::task::JoinError),
     /// Something that should not be possible; the cause is for the log.
     #[error("{0}")]
     Internal(String),

@@ -134,6 +134,19 @@ impl<W: Wish> Manager<W> {
     }
 }
 
+// Derived, it would ask for `W: Clone`.
+impl<W> Clone for Manager<W> {
+    fn clone(&self) -> Self {
+        Self {
+            workspace: Arc::clone(&self.workspace),
+            principal: Arc::clone(&self.principal),
+            patterns: self.patterns.clone(),
+            evaluated_at: self.evaluated_at,
+            wish: PhantomData,
+        }
+    }
+}
+
 /// Whether a principal has a right, also to one image where it is about one.
 pub(super) fn may_manage(
     principal: &Principal,

@@ -20,7 +20,9 @@ pub struct RegistryHosts {
 }
 
 impl RegistryHosts {
-    fn include(&self, host: &str) -> bool {
+    /// Whether a host means this registry.
+    #[must_use]
+    pub fn include(&self, host: &str) -> bool {
         let own = std::iter::once(&self.push)
             .chain(&self.pull)
             .chain(&self.aliases);

@@ -1,7 +1,7 @@
 //! What ends by itself: uploads that nobody uses, objects that nothing needs.
 //!
-//! Work comes from rows with due times, in small batches; nothing walks the store. The windows of retention, undo and
-//! link grace join here.
+//! Work comes from rows with due times, in small batches; nothing walks the store. The windows of retention and link
+//! grace join here.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, milliseconds};
 use crate::config::{Config, DatabaseLocation};
-use crate::metadata::Metadata;
+use crate::images::{Images, RequestError};
+use crate::metadata::{Metadata, MetadataError};
 use crate::registry::{Registry, RegistryError};
 
 /// How often due work is looked for.
@@ -23,9 +24,24 @@ const RETRY_MS: i64 = 60 * 60 * 1000;
 /// How long a finished upload answers the same PUT again, in milliseconds.
 const DONE_UPLOAD_MS: i64 = 60 * 60 * 1000;
 
+/// Why a round of collecting was not finished.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// Uploads or objects could not be collected.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Deletions, shares or leases could not be.
+    #[error(transparent)]
+    Images(#[from] RequestError),
+    /// The database said no.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+}
+
 /// The worker.
 pub struct Collector {
     registry: Registry,
+    images: Images,
     metadata: Metadata,
     store: Store,
     clock: Clock,
@@ -38,6 +54,7 @@ impl Collector {
     #[must_use]
     pub fn new(
         registry: Registry,
+        images: Images,
         metadata: Metadata,
         store: Store,
         clock: Clock,
@@ -45,6 +62,7 @@ impl Collector {
     ) -> Self {
         Self {
             registry,
+            images,
             metadata,
             store,
             clock,
@@ -94,7 +112,8 @@ impl Collector {
     }
 
     /// Does what is due now.
-    pub async fn round(&self) -> Result<(), RegistryError> {
+    pub async fn round(&self) -> Result<(), CollectError> {
+        self.images.collect(BATCH).await?;
         while self
             .registry
             .expire_uploads(self.upload_idle_ms, DONE_UPLOAD_MS, BATCH)
@@ -105,7 +124,7 @@ impl Collector {
         let mut change = self.metadata.begin().await?;
         change.doom_abandoned_objects(false, now).await?;
         change.commit().await?;
-        self.delete_objects().await
+        Ok(self.delete_objects().await?)
     }
 
     async fn delete_object(&self, key: ObjectKey) -> Result<(), StoreError> {

@@ -111,7 +111,7 @@ pub(super) async fn delete_blob(
     access: Access<Delete>,
     PathDigest(digest): PathDigest,
 ) -> Result<Response, DistributionError> {
-    http.registry.delete_blob(&access.granted, &digest).await?;
+    http.images.delete_blob(&access.granted, &digest).await?;
     Ok((
         StatusCode::ACCEPTED,
         [(DOCKER_CONTENT_DIGEST, digest.to_string())],

@@ -13,6 +13,7 @@ use super::access::NoText;
 use super::body::CollectError;
 use super::respond::{self, JSON, RETRY_SECONDS};
 use crate::auth::{Refusal, Throttled};
+use crate::images::{DeleteError, RequestError};
 use crate::metadata::MetadataError;
 use crate::oci::ErrorCode;
 use crate::registry::RegistryError;
@@ -242,7 +243,9 @@ impl From<RegistryError> for DistributionError {
             E::TooManyTags { .. } => plain(StatusCode::URI_TOO_LONG, ErrorCode::ManifestInvalid)
                 .limit("limits.tag_parameters"),
             E::PreconditionFailed(_) => plain(StatusCode::PRECONDITION_FAILED, ErrorCode::Denied),
-            E::InUse { .. } => plain(StatusCode::FORBIDDEN, ErrorCode::Denied),
+            E::SharedAlias { .. } | E::ImmutableTag { .. } => {
+                plain(StatusCode::FORBIDDEN, ErrorCode::Denied)
+            }
             // The rights went while the request ran: a new token would not bring them back.
             E::Refused(Refusal::Challenge { message, .. } | Refusal::Denied { message }) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
@@ -251,6 +254,36 @@ impl From<RegistryError> for DistributionError {
             E::Refused(Refusal::Unavailable(error)) | E::Metadata(error) => error.into(),
             E::Storage(error) => error.into(),
             E::Broken(error) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<DeleteError> for DistributionError {
+    fn from(error: DeleteError) -> Self {
+        let message = error.to_string();
+        let plain = |status, code| Self::new(status, code, message);
+        match error {
+            DeleteError::NoRepository(_) => plain(StatusCode::NOT_FOUND, ErrorCode::NameUnknown),
+            DeleteError::NoManifest(_) => plain(StatusCode::NOT_FOUND, ErrorCode::ManifestUnknown),
+            DeleteError::NoBlob(_) => plain(StatusCode::NOT_FOUND, ErrorCode::BlobUnknown),
+            DeleteError::BlobNeeded { .. } => plain(StatusCode::FORBIDDEN, ErrorCode::Denied),
+            DeleteError::Refused(refused) => match refused {
+                RequestError::Metadata(error) => error.into(),
+                RequestError::Throttled(throttled) => throttled.into(),
+                RequestError::Broken(_) | RequestError::Internal(_) => Self::internal(&refused),
+                RequestError::BadRequest(_) => {
+                    plain(StatusCode::BAD_REQUEST, ErrorCode::Unsupported)
+                }
+                RequestError::Unauthorized(_)
+                | RequestError::Forbidden(_)
+                | RequestError::NotFound(_)
+                | RequestError::Conflict(_)
+                | RequestError::InUse(_)
+                | RequestError::Gone(_)
+                | RequestError::PreconditionFailed(_) => {
+                    plain(StatusCode::FORBIDDEN, ErrorCode::Denied)
+                }
+            },
         }
     }
 }

@@ -173,8 +173,8 @@ pub(super) async fn delete_manifest(
     access: Access<Delete>,
     PathReference(reference): PathReference,
 ) -> Result<Response, DistributionError> {
-    http.registry
-        .delete_manifest(&access.granted, &reference)
+    http.images
+        .delete_reference(&access.granted, &reference, false)
         .await?;
     Ok(StatusCode::ACCEPTED.into_response())
 }

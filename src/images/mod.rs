@@ -5,16 +5,26 @@
 //! place of an image, so that a forgotten check does not compile. Nothing here knows HTTP or SQL.
 
 mod counting;
+mod deletions;
+mod leases;
+mod protection;
 mod pulls;
 mod reference;
+mod sharing;
 
 use std::sync::Arc;
 
-pub use crate::auth::RequestError;
+pub use deletions::{DeleteError, DeletionView};
+pub use leases::{LeaseHolderName, LeaseRequest, LeaseView};
 pub use pulls::{Pulls, Sending};
+pub use sharing::{AcceptRequest, PendingShareView, ShareRequest, ShareView, Shared};
 
+pub use crate::auth::RequestError;
+pub use crate::metadata::Direction;
+
+use crate::auth::Holder;
 use crate::clock::Clock;
-use crate::metadata::{Metadata, Repository, Transaction};
+use crate::metadata::{LeaseHolder, Metadata, Repository, Transaction};
 use crate::oci::RepositoryName;
 use crate::retries::Retriable;
 
@@ -86,6 +96,19 @@ fn no_image(name: &RepositoryName) -> RequestError {
         |image| image.as_str().to_owned(),
     );
     RequestError::NotFound(format!("there is no image \"{image}\" in this workspace"))
+}
+
+/// Leases, as a refusal names them.
+fn holders_of_leases(leases: Vec<LeaseHolder>) -> Vec<Holder> {
+    leases
+        .into_iter()
+        .map(|lease| Holder {
+            kind: "lease",
+            name: lease.holder,
+            workspace: Some(lease.workspace),
+            expires_at: Some(lease.expires_at.rfc3339()),
+        })
+        .collect()
 }
 
 impl Retriable for RequestError {

@@ -1,9 +1,9 @@
 //! Image references as people write them: a host or none, a name, a tag or a digest.
 
-use crate::oci::Reference;
+use crate::oci::{Reference, RepositoryName};
 
 /// Bytes of a reference at most: host, repository, tag and digest.
-pub const MAX_REFERENCE_BYTES: usize = 1024;
+pub(super) const MAX_REFERENCE_BYTES: usize = 1024;
 
 /// A reference taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,30 @@ pub(super) struct Written<'a> {
     pub(super) name: &'a str,
     /// The digest, else the tag, else `latest`, as clients read a name alone.
     pub(super) reference: Reference,
+}
+
+impl Written<'_> {
+    /// The full names that a workspace with this prefix may mean, the likelier one first. A name that begins with no
+    /// prefix of a team is its own image's, or else a platform image's in full.
+    pub(super) fn repositories(&self, own_prefix: &str) -> Result<Vec<RepositoryName>, String> {
+        let own = format!("{own_prefix}/{}", self.name);
+        let names = match self.name.split_once('/') {
+            Some((first, _)) if first == own_prefix || self.host.is_some() => vec![self.name],
+            Some((first, _)) if first.starts_with("t-") => vec![self.name],
+            Some(_) => vec![own.as_str(), self.name],
+            None if self.name == own_prefix => {
+                return Err(format!(
+                    "\"{own_prefix}\" names no image: add one, such as \"{own_prefix}/my-app\""
+                ));
+            }
+            None => vec![own.as_str()],
+        };
+        names
+            .into_iter()
+            .map(|name| name.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("\"{}\" is no image name: {error}", self.name))
+    }
 }
 
 /// Takes a reference apart; an error says which part is wrong.

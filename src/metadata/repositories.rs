@@ -199,7 +199,7 @@ impl Transaction {
         })
     }
 
-    async fn hold_workspace(&mut self, workspace_id: &str) -> Result<(), MetadataError> {
+    pub(super) async fn hold_workspace(&mut self, workspace_id: &str) -> Result<(), MetadataError> {
         let connection = self.connection();
         let statement = HOLD_WORKSPACE.of(&connection);
         let held: Option<(String,)> = on!(connection, c => sqlx::query_as(statement)

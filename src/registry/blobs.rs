@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use berth_storage::{Digest, ObjectReader};
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::LinkedBlob;
 use crate::oci::RepositoryName;
@@ -106,6 +106,7 @@ impl Registry {
         let into = change
             .ensure_repository(target.workspace_id(), target.repository(), now)
             .await?;
+        let into = writable(into, target.repository())?;
         if !change.has_link(from.id, digest).await? {
             return Ok(false);
         }

@@ -7,7 +7,7 @@
 use berth_storage::{Digest, ObjectKey, Progress, Staged, Writer};
 
 use super::uploads::{Body, Chunk, receive};
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Push};
 use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
 use crate::oci::UploadId;
@@ -225,6 +225,7 @@ impl Registry {
         let repository = change
             .ensure_repository(granted.workspace_id(), granted.repository(), now)
             .await?;
+        let repository = writable(repository, granted.repository())?;
         // First of all: who lost the session has lost its object too, and no second try brings them back.
         if !taken.fresh
             && !change

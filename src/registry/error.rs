@@ -6,8 +6,7 @@ use crate::auth::Refusal;
 use crate::metadata::MetadataError;
 use crate::oci::ManifestError;
 use crate::oci::Reference;
-use crate::oci::RepositoryName;
-use crate::oci::UploadId;
+use crate::oci::{RepositoryName, Tag, UploadId};
 use crate::retries::Retriable;
 
 /// An error of the distribution API. The texts are for the person who reads the client's output.
@@ -105,13 +104,25 @@ pub enum RegistryError {
     /// `If-Match` or `If-None-Match` did not hold.
     #[error("the precondition does not hold: {0}")]
     PreconditionFailed(String),
-    /// Something still needs what was to be deleted.
-    #[error("{what} cannot be deleted: {holders}")]
-    InUse {
-        /// What was to be deleted.
-        what: String,
-        /// Who needs it, in words.
-        holders: String,
+    /// The name is an alias of another workspace's image.
+    #[error(
+        "\"{alias}\" is shared by {source_name}, and can only be pulled here: push under another name, or to the source"
+    )]
+    SharedAlias {
+        /// The name here.
+        alias: RepositoryName,
+        /// The name of what it stands for.
+        source_name: RepositoryName,
+    },
+    /// The tag stays where it is.
+    #[error(
+        "tag {tag} is immutable and points to {digest}: push under another tag, or let an admin change immutableTags of the image"
+    )]
+    ImmutableTag {
+        /// The tag.
+        tag: Tag,
+        /// What it points to.
+        digest: Box<Digest>,
     },
     /// Rights that were good when the request began are not any more.
     #[error(transparent)]

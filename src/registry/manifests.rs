@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use berth_storage::{Digest, DigestAlgorithm};
 use bytes::Bytes;
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, RepositoryId, TagChange, Transaction};
 use crate::oci::{Manifest, ManifestKind, MediaType, Reference, Tag};
@@ -171,6 +171,7 @@ impl Registry {
         let repository = change
             .ensure_repository(granted.workspace_id(), granted.repository(), now)
             .await?;
+        let repository = writable(repository, granted.repository())?;
         change.lock_tags(repository.id, &push.tags).await?;
         let current = match &push.reference {
             Reference::Tag(tag) => change.tag(repository.id, tag).await?,
@@ -200,6 +201,7 @@ impl Registry {
             })
             .await?;
         for tag in &push.tags {
+            check_immutable(&mut change, &repository, tag, &push.digest).await?;
             let tag_change = TagChange {
                 repository: repository.id,
                 tag,
@@ -210,6 +212,25 @@ impl Registry {
         }
         change.become_image(&repository, now).await?;
         Ok(change.commit().await?)
+    }
+}
+
+/// Refuses to move a tag that is immutable; the same digest again is no move.
+async fn check_immutable(
+    change: &mut Transaction,
+    repository: &Repository,
+    tag: &Tag,
+    digest: &Digest,
+) -> Result<(), RegistryError> {
+    if !repository.immutable_tags.hold(tag) {
+        return Ok(());
+    }
+    match change.tag(repository.id, tag).await? {
+        Some(current) if current != *digest => Err(RegistryError::ImmutableTag {
+            tag: tag.clone(),
+            digest: Box::new(current),
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 

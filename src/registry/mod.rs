@@ -5,7 +5,6 @@
 
 mod blobs;
 mod completing;
-mod deletions;
 mod error;
 mod keys;
 mod manifests;
@@ -41,8 +40,6 @@ pub struct RegistryLimits {
     pub rehash_bytes: u64,
     /// Tag parameters of one manifest push.
     pub tag_parameters: usize,
-    /// How long a deletion can be undone, in milliseconds.
-    pub undo_window_ms: i64,
 }
 
 /// The distribution API's use-cases. Cheap to clone.
@@ -83,4 +80,15 @@ impl Registry {
             .await?
             .ok_or_else(|| RegistryError::NameUnknown(name.clone()))
     }
+}
+
+/// The repository, unless the name that it was found by is an alias: that can only be pulled.
+fn writable(repository: Repository, name: &RepositoryName) -> Result<Repository, RegistryError> {
+    if repository.share_id.is_some() {
+        return Err(RegistryError::SharedAlias {
+            alias: name.clone(),
+            source_name: repository.name,
+        });
+    }
+    Ok(repository)
 }

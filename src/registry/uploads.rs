@@ -8,7 +8,7 @@ use berth_storage::{DigestAlgorithm, ObjectKey, Progress, StoreError, Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Push};
 use crate::clock::Millis;
 use crate::metadata::{TakenUpload, UploadRow, UploadState};
@@ -65,6 +65,10 @@ impl Registry {
         granted: &Granted<Push>,
         algorithm: DigestAlgorithm,
     ) -> Result<UploadId, RegistryError> {
+        // Told here, a client does not send the bytes in vain.
+        if let Some(repository) = self.metadata.repository(granted.repository()).await? {
+            writable(repository, granted.repository())?;
+        }
         let limit = self.limits.open_uploads_per_workspace;
         let workspace_id = granted.workspace_id();
         if !self.metadata.may_open_upload(workspace_id, limit).await? {

@@ -14,8 +14,6 @@ mod workspaces;
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
 pub use accounts::{AccountView, CreateAccount};
 pub use api_keys::{ApiKeyView, CreateApiKey, CreatedApiKey, MAX_API_KEYS};
 pub use first_start::{FirstStart, FirstStartError};
@@ -27,6 +25,7 @@ pub use whoami::Whoami;
 pub use workspaces::{CreateWorkspace, UpdateWorkspace, WorkspaceView};
 
 pub use crate::auth::RequestError;
+pub use crate::listed::Listed;
 
 use crate::auth::{Principal, Right, require};
 use crate::clock::Clock;
@@ -37,38 +36,6 @@ use crate::metadata::{Metadata, MetadataError, Workspace};
 pub struct Tenancy {
     metadata: Metadata,
     clock: Clock,
-}
-
-/// One page of a list.
-#[derive(Clone, Debug, Serialize)]
-pub struct Listed<T> {
-    /// What is on it.
-    pub items: Vec<T>,
-    /// Where the next page starts: the last key of this one; none on the last page.
-    pub next: Option<String>,
-}
-
-impl<T> Listed<T> {
-    /// A page of at most `limit`, of rows that were asked for with one more.
-    pub(crate) fn cut<R>(
-        mut rows: Vec<R>,
-        limit: u32,
-        key: impl Fn(&R) -> &str,
-        view: impl Fn(&R) -> T,
-    ) -> Self {
-        let limit = limit as usize;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = if more {
-            rows.last().map(|row| key(row).to_owned())
-        } else {
-            None
-        };
-        Self {
-            items: rows.iter().map(view).collect(),
-            next,
-        }
-    }
 }
 
 impl Tenancy {

@@ -106,7 +106,7 @@ fn code<T>(result: Result<T, RequestError>) -> &'static str {
         Err(RequestError::PreconditionFailed(_)) => "precondition_failed",
         Err(RequestError::Throttled(_)) => "throttled",
         Err(RequestError::Metadata(_)) => "metadata",
-        Err(RequestError::Internal(_)) => "internal",
+        Err(RequestError::Broken(_) | RequestError::Internal(_)) => "internal",
     }
 }
 

@@ -283,6 +283,8 @@ impl Tenancy {
                 "the workspace \"{name}\" has images ({images}): delete them first"
             )));
         }
+        // Without images it shares none; what others shared with it ends here.
+        change.end_shares_to(&workspace.id).await?;
         Ok(change.commit().await?)
     }
 }

@@ -62,6 +62,7 @@ async fn of_many_pushes_of_one_digest_one_object_stays() {
         let http = &registry.running.http;
         let collector = Collector::new(
             http.registry.clone(),
+            http.images.clone(),
             http.metadata.clone(),
             http.store.clone(),
             http.clock.clone(),

@@ -353,9 +353,13 @@ pub(crate) async fn open_deletion(
     change
         .open_deletion(&NewDeletion {
             workspace_id: &repository.workspace_id,
-            repository: &repository.name,
+            repository: repository.id,
+            name: &repository.name,
             kind: DeletionKind::Manifest,
             subject: "a test",
+            tags: &[],
+            digests: &[],
+            bytes: 0,
             actor: ACTOR,
             now,
             restorable_until: now.plus(1_000),

@@ -11,7 +11,7 @@ use super::extract::{Json, Key, answer};
 use crate::auth::{CredentialRequest, RegistryHosts, Revocation};
 
 /// How this registry is reached: by configuration, else as this client reached it.
-pub(super) struct Hosts(RegistryHosts);
+pub(super) struct Hosts(pub(super) RegistryHosts);
 
 impl FromRequestParts<Shared> for Hosts {
     type Rejection = ApiError;

@@ -122,7 +122,7 @@ impl From<RequestError> for ApiError {
             }
             RequestError::Throttled(throttled) => throttled.into(),
             RequestError::Metadata(error) => error.into(),
-            RequestError::Internal(_) => Self::internal(&error),
+            RequestError::Broken(_) | RequestError::Internal(_) => Self::internal(&error),
         }
     }
 }

@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use super::super::Shared;
 use super::super::access::segment;
-use super::super::query::Pairs;
+use super::super::query::{Pairs, PairsError};
 use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Manager, Principal, Wish, single_header};
+use crate::images::LeaseHolderName;
 use crate::oci::{ImageName, Tag, TagError};
 use crate::tenancy::{Listed, check_named};
 
@@ -114,6 +115,50 @@ impl FromRequestParts<Shared> for PathImage {
         })?;
         Ok(Self(name))
     }
+}
+
+/// The workspace of the path that an image is shared with.
+pub(super) struct PathTarget(pub(super) String);
+
+impl FromRequestParts<Shared> for PathTarget {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        printable(segment(parts, "target").await?).map(Self)
+    }
+}
+
+/// The holder of the lease of the path.
+pub(super) struct PathHolder(pub(super) LeaseHolderName);
+
+impl FromRequestParts<Shared> for PathHolder {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        Ok(Self(segment(parts, "holder").await?.parse()?))
+    }
+}
+
+/// `?force=true`: whether the leases of others are overridden.
+pub(super) struct Force(pub(super) bool);
+
+impl FromRequestParts<Shared> for Force {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
+        match parameter(parts, "force")?.as_deref() {
+            None | Some("false") => Ok(Self(false)),
+            Some("true") => Ok(Self(true)),
+            Some(_) => Err(ApiError::bad_request("force is true or false")),
+        }
+    }
+}
+
+/// A parameter of the query that may be given once.
+pub(super) fn parameter(parts: &Parts, name: &'static str) -> Result<Option<String>, ApiError> {
+    let bad = |error: PairsError| ApiError::bad_request(error.to_string());
+    let query = Pairs::of_query(parts).map_err(bad)?;
+    Ok(query.one(name).map_err(bad)?.map(str::to_owned))
 }
 
 /// The tag of the path.

@@ -3,9 +3,12 @@
 mod accounts;
 mod api_keys;
 mod credentials;
+mod deletions;
 mod error;
 mod extract;
+mod leases;
 mod operator_keys;
+mod shares;
 mod signing_keys;
 mod whoami;
 mod workspaces;
@@ -58,7 +61,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
     const OPERATOR_KEYS: &str = "/api/v1/operator-keys";
     const OPERATOR_KEY: &str = "/api/v1/operator-keys/{id}";
     const SIGNING_KEYS: &str = "/api/v1/signing-keys";
-    credentials(routes)
+    images(credentials(routes))
         .add(
             &Method::POST,
             "/api/v1/registry/credentials/revoke",
@@ -91,4 +94,49 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/signing-keys/rotate",
             signing_keys::rotate,
         )
+}
+
+/// Images, and what is about them.
+fn images(routes: Routes) -> Routes {
+    const IMAGE: &str = "/api/v1/images/{name}";
+    const TAG: &str = "/api/v1/images/{name}/-/tags/{tag}";
+    const MANIFEST: &str = "/api/v1/images/{name}/-/manifests/{digest}";
+    const SHARES: &str = "/api/v1/images/{name}/-/share";
+    const SHARE: &str = "/api/v1/images/{name}/-/share/{target}";
+    const PENDING: &str = "/api/v1/pending-image-shares";
+    const LEASE: &str = "/api/v1/leases/{holder}";
+    routes
+        .add(&Method::DELETE, IMAGE, deletions::delete_image)
+        .add(&Method::DELETE, TAG, deletions::delete_tag)
+        .add(&Method::DELETE, MANIFEST, deletions::delete_manifest)
+        .read("/api/v1/deletions", deletions::list)
+        .add(
+            &Method::POST,
+            "/api/v1/deletions/{id}/restore",
+            deletions::restore,
+        )
+        .add(
+            &Method::POST,
+            "/api/v1/deletions/{id}/purge",
+            deletions::purge,
+        )
+        .add(&Method::POST, SHARES, shares::create)
+        .read(SHARES, shares::list)
+        .add(&Method::DELETE, SHARES, shares::drop_alias)
+        .add(&Method::DELETE, SHARE, shares::end)
+        .read(PENDING, shares::pending)
+        .add(
+            &Method::POST,
+            "/api/v1/pending-image-shares/{id}/accept",
+            shares::accept,
+        )
+        .add(
+            &Method::POST,
+            "/api/v1/pending-image-shares/{id}/decline",
+            shares::decline,
+        )
+        .read("/api/v1/leases", leases::list)
+        .add(&Method::PUT, LEASE, leases::put)
+        .read(LEASE, leases::show)
+        .add(&Method::DELETE, LEASE, leases::delete)
 }

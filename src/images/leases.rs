@@ -1,0 +1,292 @@
+//! Leases: a platform says which digests it uses, and they stay.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::sharing::shortened;
+use super::{Images, RequestError, reference};
+use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
+use crate::clock::Millis;
+use crate::listed::Listed;
+use crate::metadata::{Lease, Lock, NewLease, Repository, Transaction};
+use crate::oci::{Reference, RepositoryName};
+use crate::retries::{to_the_end, with_retries};
+
+/// Characters of a holder at most.
+const MAX_HOLDER_LENGTH: usize = 200;
+
+/// What to lease, and for how long.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LeaseRequest {
+    /// A reference: of an own image, a shared one, or a platform image.
+    pub image: String,
+    /// When the lease ends; by default as late as it may.
+    pub expires_at: Option<String>,
+}
+
+/// A lease, as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseView {
+    /// Its name in the workspace.
+    pub holder: String,
+    /// The reference, as it was given.
+    pub image: String,
+    /// What it pins.
+    pub digest: String,
+    /// When it ends.
+    pub expires_at: String,
+}
+
+impl From<&Lease> for LeaseView {
+    fn from(lease: &Lease) -> Self {
+        Self {
+            holder: lease.holder.clone(),
+            image: lease.image.clone(),
+            digest: lease.digest.to_string(),
+            expires_at: lease.expires_at.rfc3339(),
+        }
+    }
+}
+
+/// The caller's own name for whatever uses an image, such as `template/my-app`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseHolderName(String);
+
+impl std::str::FromStr for LeaseHolderName {
+    type Err = RequestError;
+
+    fn from_str(text: &str) -> Result<Self, RequestError> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@".contains(&byte);
+        let fits = (1..=MAX_HOLDER_LENGTH).contains(&text.len())
+            && text.bytes().all(known)
+            && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(RequestError::BadRequest(format!(
+                "a holder has 1 to {MAX_HOLDER_LENGTH} letters, digits and ._-:@, with / between its parts, such as template/my-app"
+            )))
+        }
+    }
+}
+
+impl Images {
+    /// Makes, renews or moves a lease.
+    pub async fn put_lease(
+        &self,
+        manager: &Manager<ToLease>,
+        holder: LeaseHolderName,
+        request: LeaseRequest,
+        hosts: &RegistryHosts,
+    ) -> Result<LeaseView, RequestError> {
+        let (names, reference) = leased(manager, &request.image, hosts)?;
+        let wanted = Wanted {
+            holder,
+            image: request.image,
+            names,
+            reference,
+            expires_at: self.lease_end(request.expires_at.as_deref())?,
+        };
+        let (this, manager) = (self.clone(), manager.clone());
+        to_the_end(async move { with_retries!(this.put_lease_once(&manager, &wanted).await) }).await
+    }
+
+    fn lease_end(&self, wanted: Option<&str>) -> Result<Millis, RequestError> {
+        let now = self.clock.now();
+        let latest = now.plus(self.options.lease_max_ms);
+        let Some(text) = wanted else {
+            return Ok(latest);
+        };
+        let bad = || {
+            RequestError::BadRequest(format!(
+                "expiresAt: a time in the future and not after {}, such as {}",
+                latest.rfc3339(),
+                now.plus(self.options.lease_max_ms / 2).rfc3339()
+            ))
+        };
+        let end: Timestamp = text.parse().map_err(|_| bad())?;
+        let end = Millis(end.as_millisecond());
+        if end <= now || end > latest {
+            return Err(bad());
+        }
+        Ok(end)
+    }
+
+    async fn put_lease_once(
+        &self,
+        manager: &Manager<ToLease>,
+        wanted: &Wanted,
+    ) -> Result<LeaseView, RequestError> {
+        let now = self.clock.now();
+        let (workspace, holder) = (manager.workspace(), &wanted.holder.0);
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let repository = usable(&mut change, manager, wanted).await?;
+        change.lock(repository.id, Lock::Shared).await?;
+        // It may have gone while we waited for the lock.
+        let repository = usable(&mut change, manager, wanted).await?;
+        let unknown = || {
+            RequestError::NotFound(format!(
+                "the image has no {} that could be leased",
+                match &wanted.reference {
+                    Reference::Tag(tag) => format!("tag \"{tag}\""),
+                    Reference::Digest(digest) => format!("manifest {digest}"),
+                }
+            ))
+        };
+        let digest = match &wanted.reference {
+            Reference::Digest(digest) => *digest,
+            Reference::Tag(tag) => {
+                let digest = change.tag(repository.id, tag).await?;
+                digest.ok_or_else(unknown)?
+            }
+        };
+        if change.manifest(repository.id, &digest).await?.is_none() {
+            return Err(unknown());
+        }
+        let limit = self.options.leases_per_workspace;
+        let others = change
+            .count_other_leases(&workspace.id, holder, now)
+            .await?;
+        if others >= limit {
+            return Err(RequestError::Conflict(format!(
+                "this workspace holds {others} leases, and {limit} are the limit: end some first"
+            )));
+        }
+        let lease = NewLease {
+            workspace_id: &workspace.id,
+            holder,
+            repository: repository.id,
+            digest: &digest,
+            image: &wanted.image,
+            actor: manager.actor(),
+            now,
+            expires_at: wanted.expires_at,
+        };
+        change.put_lease(&lease).await?;
+        change.commit().await?;
+        Ok(LeaseView {
+            holder: holder.clone(),
+            image: wanted.image.clone(),
+            digest: digest.to_string(),
+            expires_at: wanted.expires_at.rfc3339(),
+        })
+    }
+
+    /// The leases of a workspace by their holders.
+    pub async fn leases(
+        &self,
+        manager: &Manager<ToRead>,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listed<LeaseView>, RequestError> {
+        let (workspace, now) = (&manager.workspace().id, self.clock.now());
+        let rows = self
+            .metadata
+            .leases(workspace, last.unwrap_or_default(), now, limit + 1)
+            .await?;
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |row| &row.holder,
+            |row: &Lease| LeaseView::from(row),
+        ))
+    }
+
+    /// One lease.
+    pub async fn lease(
+        &self,
+        manager: &Manager<ToRead>,
+        holder: &LeaseHolderName,
+    ) -> Result<LeaseView, RequestError> {
+        let (workspace, now) = (&manager.workspace().id, self.clock.now());
+        let lease = self.metadata.lease(workspace, &holder.0, now).await?;
+        lease
+            .as_ref()
+            .map(LeaseView::from)
+            .ok_or_else(|| no_lease(holder))
+    }
+
+    /// Ends a lease.
+    pub async fn end_lease(
+        &self,
+        manager: &Manager<ToLease>,
+        holder: &LeaseHolderName,
+    ) -> Result<(), RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let ended = change
+            .end_lease(&manager.workspace().id, &holder.0, now)
+            .await?;
+        if !ended {
+            return Err(no_lease(holder));
+        }
+        Ok(change.commit().await?)
+    }
+}
+
+/// A lease to be.
+struct Wanted {
+    holder: LeaseHolderName,
+    image: String,
+    /// What the reference may mean, the likelier one first.
+    names: Vec<RepositoryName>,
+    reference: Reference,
+    expires_at: Millis,
+}
+
+/// What a reference may mean to this workspace.
+fn leased(
+    manager: &Manager<ToLease>,
+    text: &str,
+    hosts: &RegistryHosts,
+) -> Result<(Vec<RepositoryName>, Reference), RequestError> {
+    let bad = |message: String| RequestError::BadRequest(format!("image: {message}"));
+    let written = reference::parse(text).map_err(bad)?;
+    if let Some(host) = written.host
+        && !hosts.include(host)
+    {
+        return Err(bad(format!(
+            "\"{host}\" is another registry; what is here begins with {}",
+            hosts.push
+        )));
+    }
+    let names = written
+        .repositories(&manager.workspace().prefix)
+        .map_err(bad)?;
+    Ok((names, written.reference))
+}
+
+/// The image that was meant, if this workspace may pull it.
+async fn usable(
+    change: &mut Transaction,
+    manager: &Manager<ToLease>,
+    wanted: &Wanted,
+) -> Result<Repository, RequestError> {
+    for name in &wanted.names {
+        let is_own = name.prefix() == manager.workspace().prefix;
+        let found = change.repository(name).await?;
+        let found = found
+            .filter(|found| found.is_image)
+            .filter(|found| is_own || (found.is_platform && found.share_id.is_none()));
+        match (found, name.image()) {
+            (Some(found), Some(image)) if is_own => {
+                manager.image::<Pull>(&image)?;
+                return Ok(found);
+            }
+            (Some(found), _) if manager.shows(name) => return Ok(found),
+            _ => {}
+        }
+    }
+    Err(RequestError::NotFound(format!(
+        "there is no image \"{}\" that this workspace may pull",
+        shortened(&wanted.image)
+    )))
+}
+
+fn no_lease(holder: &LeaseHolderName) -> RequestError {
+    RequestError::NotFound(format!("there is no lease of \"{}\"", shortened(&holder.0)))
+}

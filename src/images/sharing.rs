@@ -1,0 +1,526 @@
+//! Sharing an image with another workspace: `<target prefix>/<alias>` stands for the source, to be pulled alone.
+//!
+//! Inside an account a share is active at once. Another account has to accept it; until then it is pending, and ends by
+//! itself after a while.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Images, RequestError, find_in, holders_of_leases};
+use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, ToAdminister, ToRead};
+use crate::clock::Millis;
+use crate::listed::Listed;
+use crate::metadata::{
+    Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
+};
+use crate::oci::{ImageName, RepositoryName};
+use crate::retries::{to_the_end, with_retries};
+
+/// Holders that a refusal names at most.
+pub(super) const HOLDERS_NAMED: u32 = 5;
+
+/// With whom to share an image.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShareRequest {
+    /// The name of the workspace.
+    pub target_workspace: String,
+    /// The id of its account; needed when it is another one.
+    pub target_account_id: Option<String>,
+    /// What it will call the image; by default what we call it.
+    pub alias: Option<ImageName>,
+}
+
+/// How to take a pending share.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// What to call the image; by default what the share says.
+    pub alias: Option<ImageName>,
+}
+
+/// A share, as its source sees it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareView {
+    /// The name of the workspace that it is shared with.
+    pub workspace: String,
+    /// The id of that workspace's account.
+    pub account_id: String,
+    /// `active` or `pending`.
+    pub status: &'static str,
+    /// What the other workspace calls it.
+    pub alias: ImageName,
+    /// The id to accept, decline or withdraw it by, while it is pending.
+    pub pending_share_id: Option<String>,
+    /// Who shared it.
+    pub shared_by: String,
+    /// When.
+    pub created_at: String,
+    /// When it ends unless it is accepted, while it is pending.
+    pub expires_at: Option<String>,
+}
+
+impl From<&Share> for ShareView {
+    fn from(share: &Share) -> Self {
+        let is_pending = share.status == ShareStatus::Pending;
+        Self {
+            workspace: share.target.workspace.clone(),
+            account_id: share.target.account_id.clone(),
+            status: share.status.as_str(),
+            alias: share.alias.clone(),
+            pending_share_id: is_pending.then(|| share.id.clone()),
+            shared_by: share.shared_by.clone(),
+            created_at: share.created_at.rfc3339(),
+            expires_at: share.expires_at.map(Millis::rfc3339),
+        }
+    }
+}
+
+/// A share that waits, as both sides see it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingShareView {
+    /// Its id.
+    pub id: String,
+    /// The image, as its owner calls it.
+    pub image_name: String,
+    /// What the target will call it, unless it says otherwise.
+    pub alias: ImageName,
+    /// Whose it is.
+    pub source_workspace: String,
+    /// The id of the account of that workspace.
+    pub source_account_id: String,
+    /// Who may accept it.
+    pub target_workspace: String,
+    /// The id of the account of that workspace.
+    pub target_account_id: String,
+    /// Who shared it.
+    pub shared_by: String,
+    /// When.
+    pub created_at: String,
+    /// When it ends unless it is accepted.
+    pub expires_at: Option<String>,
+    /// Whether the target has something of this name: then it takes another alias. Only the target is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub has_conflict: Option<bool>,
+}
+
+impl PendingShareView {
+    fn of(share: &Share, direction: Direction) -> Self {
+        let image = share.repository.image();
+        Self {
+            id: share.id.clone(),
+            image_name: image.map_or_else(String::new, |image| image.as_str().to_owned()),
+            alias: share.alias.clone(),
+            source_workspace: share.source.workspace.clone(),
+            source_account_id: share.source.account_id.clone(),
+            target_workspace: share.target.workspace.clone(),
+            target_account_id: share.target.account_id.clone(),
+            shared_by: share.shared_by.clone(),
+            created_at: share.created_at.rfc3339(),
+            expires_at: share.expires_at.map(Millis::rfc3339),
+            has_conflict: (direction == Direction::Incoming).then_some(share.has_conflict),
+        }
+    }
+}
+
+/// What sharing made.
+#[derive(Clone, Debug)]
+pub enum Shared {
+    /// The other workspace may pull it now.
+    Active(ShareView),
+    /// An admin of the other workspace has to accept it.
+    Pending(PendingShareView),
+}
+
+impl Images {
+    /// Shares a whole image with another workspace.
+    pub async fn share(
+        &self,
+        granted: &Granted<Manage>,
+        request: ShareRequest,
+    ) -> Result<Shared, RequestError> {
+        let (this, granted) = (self.clone(), granted.clone());
+        to_the_end(async move { with_retries!(this.share_once(&granted, &request).await) }).await
+    }
+
+    async fn share_once(
+        &self,
+        granted: &Granted<Manage>,
+        request: &ShareRequest,
+    ) -> Result<Shared, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        granted.confirm(&mut change, now).await?;
+        let repository = find_in(&mut change, granted.repository()).await?;
+        if repository.share_id.is_some() {
+            return Err(RequestError::Forbidden(format!(
+                "this image is shared by {}: only its owner shares it with others",
+                repository.name
+            )));
+        }
+        change.lock(repository.id, Lock::Shared).await?;
+        // It may have gone while we waited for the lock.
+        find_in(&mut change, granted.repository()).await?;
+        let own = granted.workspace();
+        let target = target(&mut change, own, request).await?;
+        match change.share_to(repository.id, &target.id).await? {
+            Some(earlier) if !earlier.is_expired(now) => {
+                return Err(RequestError::Conflict(format!(
+                    "the image is shared with the workspace \"{}\" already ({})",
+                    target.name,
+                    earlier.status.as_str()
+                )));
+            }
+            Some(expired) => {
+                change.end_share(&expired.id).await?;
+            }
+            None => {}
+        }
+        let limit = self.options.shares_per_workspace;
+        if change.count_shares_of(&own.id).await? >= limit {
+            return Err(RequestError::Conflict(format!(
+                "this workspace gives {limit} shares, which is the limit: end some first"
+            )));
+        }
+        let alias = match (&request.alias, granted.repository().image()) {
+            (Some(alias), _) => alias.clone(),
+            (None, Some(own_name)) => own_name,
+            (None, None) => return Err(super::no_image(granted.repository())),
+        };
+        let name = alias_name(&target.prefix, &alias)?;
+        let status = if target.account_id == own.account_id {
+            ShareStatus::Active
+        } else {
+            ShareStatus::Pending
+        };
+        let id = now.new_id();
+        let new = NewShare {
+            id: &id,
+            repository: repository.id,
+            source_workspace_id: &own.id,
+            target_workspace_id: &target.id,
+            status,
+            alias: &alias,
+            actor: granted.actor(),
+            now,
+            expires_at: match status {
+                ShareStatus::Active => None,
+                ShareStatus::Pending => Some(now.plus(self.options.pending_share_ms)),
+            },
+        };
+        change.insert_share(&new).await?;
+        if status == ShareStatus::Active {
+            claim(&mut change, &name, &target.name, &repository.id, &id).await?;
+        }
+        let share = change.share(&id).await?;
+        let share = share.ok_or_else(|| RequestError::Internal(String::from("a new share")))?;
+        change.commit().await?;
+        Ok(match status {
+            ShareStatus::Active => Shared::Active(ShareView::from(&share)),
+            ShareStatus::Pending => {
+                Shared::Pending(PendingShareView::of(&share, Direction::Outgoing))
+            }
+        })
+    }
+
+    /// With whom an image is shared, oldest share first.
+    pub async fn shares(
+        &self,
+        granted: &Granted<crate::auth::Pull>,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listed<ShareView>, RequestError> {
+        let repository = self.find(granted.repository()).await?;
+        if repository.share_id.is_some() {
+            // Whom else its owner shares it with is the owner's business.
+            return Ok(Listed::empty());
+        }
+        let now = self.clock.now();
+        let rows = self
+            .metadata
+            .shares_of(repository.id, last.unwrap_or_default(), now, limit + 1)
+            .await?;
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |row| &row.id,
+            |row: &Share| ShareView::from(row),
+        ))
+    }
+
+    /// Ends the share of an image with a workspace, or takes a pending one back.
+    pub async fn unshare(
+        &self,
+        granted: &Granted<Manage>,
+        target: &str,
+        force: bool,
+    ) -> Result<ShareView, RequestError> {
+        let (this, granted, target) = (self.clone(), granted.clone(), target.to_owned());
+        to_the_end(async move { with_retries!(this.unshare_once(&granted, &target, force).await) })
+            .await
+    }
+
+    async fn unshare_once(
+        &self,
+        granted: &Granted<Manage>,
+        target: &str,
+        force: bool,
+    ) -> Result<ShareView, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        granted.confirm(&mut change, now).await?;
+        let repository = find_in(&mut change, granted.repository()).await?;
+        let unknown = || {
+            RequestError::NotFound(format!(
+                "the image is not shared with a workspace \"{}\"",
+                shortened(target)
+            ))
+        };
+        if repository.share_id.is_some() {
+            return Err(unknown());
+        }
+        // Leases are made under the shared lock: none comes in between.
+        change.lock(repository.id, Lock::Exclusive).await?;
+        let workspace = change.workspace_by_name(target).await?;
+        let workspace = workspace.ok_or_else(unknown)?;
+        let share = change.share_to(repository.id, &workspace.id).await?;
+        let share = share
+            .filter(|share| !share.is_expired(now))
+            .ok_or_else(unknown)?;
+        if !force {
+            refuse_if_leased(
+                &mut change,
+                &share,
+                now,
+                "end them first, or use force=true",
+            )
+            .await?;
+        }
+        if !change.end_share(&share.id).await? {
+            return Err(unknown());
+        }
+        change.commit().await?;
+        Ok(ShareView::from(&share))
+    }
+
+    /// Gives an alias up: by the workspace that has it.
+    pub async fn drop_alias(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
+        let (this, granted) = (self.clone(), granted.clone());
+        to_the_end(async move { with_retries!(this.drop_alias_once(&granted).await) }).await
+    }
+
+    async fn drop_alias_once(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        granted.confirm(&mut change, now).await?;
+        let repository = find_in(&mut change, granted.repository()).await?;
+        let Some(share_id) = &repository.share_id else {
+            return Err(RequestError::NotFound(String::from(
+                "this image is the workspace's own, and not shared to it: name the workspace to end a share of it",
+            )));
+        };
+        change.lock(repository.id, Lock::Exclusive).await?;
+        let share = change.share(share_id).await?;
+        let share = share.ok_or_else(|| super::no_image(granted.repository()))?;
+        refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
+        if !change.end_share(&share.id).await? {
+            return Err(super::no_image(granted.repository()));
+        }
+        change.commit().await?;
+        Ok(ShareView::from(&share))
+    }
+
+    /// Shares that wait for somebody to accept them, oldest first.
+    pub async fn pending_shares(
+        &self,
+        manager: &Manager<ToRead>,
+        direction: Direction,
+        last: Option<&str>,
+        limit: u32,
+    ) -> Result<Listed<PendingShareView>, RequestError> {
+        let rows = self
+            .metadata
+            .pending_shares(
+                &manager.workspace().id,
+                direction,
+                last.unwrap_or_default(),
+                self.clock.now(),
+                limit + 1,
+            )
+            .await?;
+        Ok(Listed::cut(
+            rows,
+            limit,
+            |row| &row.id,
+            |row| PendingShareView::of(row, direction),
+        ))
+    }
+
+    /// Takes what another account shared.
+    pub async fn accept_share(
+        &self,
+        manager: &Manager<ToAdminister>,
+        id: &str,
+        request: AcceptRequest,
+    ) -> Result<ShareView, RequestError> {
+        let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
+        to_the_end(async move { with_retries!(this.accept_once(&manager, &id, &request).await) })
+            .await
+    }
+
+    async fn accept_once(
+        &self,
+        manager: &Manager<ToAdminister>,
+        id: &str,
+        request: &AcceptRequest,
+    ) -> Result<ShareView, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let share = received(&mut change, manager, id).await?;
+        let accepted = || RequestError::Conflict(String::from("the share is accepted already"));
+        if share.status == ShareStatus::Active {
+            return Err(accepted());
+        }
+        if share.is_expired(now) {
+            return Err(RequestError::Gone(format!(
+                "the share ended {}: ask the workspace \"{}\" to share the image again",
+                share.expires_at.map_or_else(String::new, Millis::rfc3339),
+                share.source.workspace
+            )));
+        }
+        let alias = request.alias.as_ref().unwrap_or(&share.alias);
+        manager.image::<Manage>(alias)?;
+        let name = alias_name(&share.target.prefix, alias)?;
+        change.lock(share.repository_id, Lock::Shared).await?;
+        if !change.activate_share(id, alias).await? {
+            return Err(accepted());
+        }
+        let (target, repository) = (&share.target.workspace, &share.repository_id);
+        claim(&mut change, &name, target, repository, id).await?;
+        let share = change.share(id).await?;
+        let share = share.ok_or_else(|| no_such_share(id))?;
+        change.commit().await?;
+        Ok(ShareView::from(&share))
+    }
+
+    /// Refuses what another account wanted to share.
+    pub async fn decline_share(
+        &self,
+        manager: &Manager<ToAdminister>,
+        id: &str,
+    ) -> Result<(), RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let share = received(&mut change, manager, id).await?;
+        if share.status == ShareStatus::Active || !change.end_share(id).await? {
+            return Err(no_such_share(id));
+        }
+        Ok(change.commit().await?)
+    }
+}
+
+/// The workspace to share with. Whether it is missing, in another account than was said, or in one that was not said:
+/// the answer is the same, so that nobody can look for workspaces of other accounts.
+async fn target(
+    change: &mut Transaction,
+    own: &Workspace,
+    request: &ShareRequest,
+) -> Result<std::sync::Arc<Workspace>, RequestError> {
+    let found = change.workspace_by_name(&request.target_workspace).await?;
+    let account_id = request.target_account_id.as_ref();
+    let account_id = account_id.unwrap_or(&own.account_id);
+    let target = found.filter(|target| target.account_id == *account_id);
+    let target = target.ok_or_else(|| {
+        RequestError::NotFound(format!(
+            "there is no workspace \"{}\" in this account; for another account give its id as targetAccountId",
+            shortened(&request.target_workspace)
+        ))
+    })?;
+    if target.id == own.id {
+        return Err(RequestError::BadRequest(String::from(
+            "targetWorkspace: an image is not shared with its own workspace",
+        )));
+    }
+    Ok(target)
+}
+
+/// A share that was made to the manager's workspace.
+async fn received(
+    change: &mut Transaction,
+    manager: &Manager<ToAdminister>,
+    id: &str,
+) -> Result<Share, RequestError> {
+    let share = change.share(id).await?.ok_or_else(|| no_such_share(id))?;
+    let own = &manager.workspace().id;
+    if share.target.workspace_id == *own {
+        return Ok(share);
+    }
+    if share.source.workspace_id == *own {
+        return Err(RequestError::Forbidden(format!(
+            "the workspace \"{}\" accepts or declines this share; to take it back, end it where it was made",
+            share.target.workspace
+        )));
+    }
+    Err(no_such_share(id))
+}
+
+async fn claim(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    target: &str,
+    repository: &crate::metadata::RepositoryId,
+    share_id: &str,
+) -> Result<(), RequestError> {
+    if change.is_name_taken(name).await? {
+        return Err(RequestError::Conflict(format!(
+            "the workspace \"{target}\" has something of the name \"{}\": give another alias",
+            name.image()
+                .map_or_else(String::new, |image| image.as_str().to_owned())
+        )));
+    }
+    Ok(change.claim_alias(name, *repository, share_id).await?)
+}
+
+async fn refuse_if_leased(
+    change: &mut Transaction,
+    share: &Share,
+    now: Millis,
+    hint: &str,
+) -> Result<(), RequestError> {
+    let filter = LeaseFilter {
+        repository: share.repository_id,
+        digest: None,
+        workspace_id: Some(&share.target.workspace_id),
+        but_not_of: None,
+    };
+    let leases = change.lease_holders(&filter, now, HOLDERS_NAMED).await?;
+    if leases.is_empty() {
+        return Ok(());
+    }
+    Err(RequestError::InUse(InUse {
+        reason: InUseReason::Leased,
+        holders: holders_of_leases(leases),
+        what: format!(
+            "the share with the workspace \"{}\"",
+            share.target.workspace
+        ),
+        hint: hint.to_owned(),
+    }))
+}
+
+fn alias_name(prefix: &str, alias: &ImageName) -> Result<RepositoryName, RequestError> {
+    RepositoryName::new(prefix, alias)
+        .map_err(|error| RequestError::BadRequest(format!("alias: {error}")))
+}
+
+fn no_such_share(id: &str) -> RequestError {
+    RequestError::NotFound(format!("there is no pending share \"{}\"", shortened(id)))
+}
+
+/// As much of what was asked for as an answer repeats.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
