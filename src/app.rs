@@ -374,6 +374,7 @@ fn image_options(config: &Config) -> ImageOptions {
         leases_per_workspace: images.leases_per_workspace,
         shares_per_workspace: images.shares_per_workspace,
         admins_may_publish: images.admins_may_publish,
+        external_images: images.external_images.clone(),
     }
 }
 

@@ -136,7 +136,7 @@ impl Auth {
         };
         let password = tokens::sign(&self.inner().keys, Purpose::RegistryCredential, &claims)
             .map_err(|error| RequestError::Internal(error.to_string()))?;
-        let pull_host = hosts.pull.as_deref().unwrap_or(&hosts.push);
+        let pull_host = hosts.pull_host();
         Ok(IssuedCredential {
             provider: "builtin",
             push_registry: format!("{}/{}", hosts.push, workspace.prefix),

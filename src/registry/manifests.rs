@@ -8,42 +8,8 @@ use bytes::Bytes;
 use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Pull, Push};
 use crate::metadata::{ManifestRow, NewManifest, Repository, RepositoryId, TagChange, Transaction};
-use crate::oci::{Manifest, ManifestKind, MediaType, Reference, Tag};
+use crate::oci::{Manifest, ManifestKind, MediaType, Precondition, Reference, Tag};
 use crate::retries::{to_the_end, with_retries};
-
-/// What must hold for a manifest push to happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    None,
-    /// `If-Match: *`: the reference exists.
-    Exists,
-    /// `If-Match: "<digest>", …`: the reference is one of these.
-    Is(Vec<Digest>),
-    /// `If-None-Match: *`: the reference does not exist.
-    Absent,
-    /// `If-None-Match: "<digest>", …`: the reference is none of these.
-    IsNot(Vec<Digest>),
-}
-
-impl Precondition {
-    fn check(&self, current: Option<Digest>) -> Result<(), RegistryError> {
-        let holds = match self {
-            Self::None => true,
-            Self::Exists => current.is_some(),
-            Self::Is(digests) => current.is_some_and(|current| digests.contains(&current)),
-            Self::Absent => current.is_none(),
-            Self::IsNot(digests) => !current.is_some_and(|current| digests.contains(&current)),
-        };
-        if holds {
-            return Ok(());
-        }
-        Err(RegistryError::PreconditionFailed(match current {
-            Some(digest) => format!("the reference is {digest}"),
-            None => String::from("the reference does not exist"),
-        }))
-    }
-}
 
 /// A manifest that this caller may read; its bytes are asked for apart.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ use berth_storage::Store;
 pub use blobs::Blob;
 pub use completing::Completion;
 pub use error::RegistryError;
-pub use manifests::{Precondition, PulledManifest, PushedManifest};
+pub use manifests::{PulledManifest, PushedManifest};
 pub use referrers::Referrers;
 pub use tags::{CatalogPage, Listing};
 pub use uploads::{Body, Chunk, ChunkError};
