@@ -38,6 +38,8 @@ const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
 const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the audit log is searched for events that are old enough to go.
 const AUDIT_RETENTION_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How often pulls are written down.
+const PULLS_INTERVAL: Duration = Duration::from_secs(5);
 /// Large manifests that are parsed at one time: a hostile one takes some ten times its size in memory.
 const PARSED_AT_ONCE: usize = 2;
 
@@ -92,6 +94,8 @@ impl Running {
                 tracing::error!(error = %error, "a task did not end in order");
             }
         }
+        // Only now nobody pulls any more.
+        flush_pulls(&self.http.images).await;
         if let Err(error) = self.http.audit.flush_all().await {
             tracing::error!(error = %error, "the last events of the audit log could not be written");
         }
@@ -193,7 +197,17 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
     let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping.clone()));
     let auditing = tokio::spawn(keep_audit(http.audit.clone(), stopping.clone()));
-    let mut tasks = vec![serving, collecting, remembering, keeping_keys, auditing];
+    let counting = tokio::spawn(http.images.clone().keep_counts(stopping.clone()));
+    let noting_pulls = tokio::spawn(keep_pulls(http.images.clone(), stopping.clone()));
+    let mut tasks = vec![
+        serving,
+        collecting,
+        remembering,
+        keeping_keys,
+        counting,
+        noting_pulls,
+        auditing,
+    ];
     if let Some(certificates) = &certificates {
         tasks.push(tokio::spawn(Arc::clone(certificates).watch(stopping)));
     }
@@ -260,6 +274,25 @@ async fn keep_audit(audit: Audit, mut stop: watch::Receiver<bool>) {
                 tracing::warn!(error = %error, "old events of the audit log could not be removed; later again");
             }
         }
+    }
+}
+
+/// Writes down what was pulled, until `stop` says so.
+async fn keep_pulls(images: Images, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(PULLS_INTERVAL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = interval.tick() => {}
+        }
+        flush_pulls(&images).await;
+    }
+}
+
+async fn flush_pulls(images: &Images) {
+    if let Err(error) = images.flush_pulls().await {
+        tracing::warn!(error = %error, "some pulls could not be written down");
     }
 }
 
@@ -386,6 +419,7 @@ fn image_options(config: &Config) -> ImageOptions {
         leases_per_workspace: images.leases_per_workspace,
         shares_per_workspace: images.shares_per_workspace,
         admins_may_publish: images.admins_may_publish,
+        external_images: images.external_images.clone(),
     }
 }
 

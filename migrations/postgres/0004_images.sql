@@ -5,6 +5,8 @@ ALTER TABLE repositories ADD COLUMN visibility TEXT COLLATE "C" NOT NULL DEFAULT
 CREATE INDEX repositories_platform ON repositories (name)
   WHERE visibility = 'platform' AND image_at IS NOT NULL AND deletion_id IS NULL;
 
+CREATE INDEX repositories_workspace ON repositories (workspace_id);
+
 -- What a manifest and all it needs weigh, and what it runs on: a JSON list. Unknown for rows from before.
 ALTER TABLE manifests ADD COLUMN total_bytes BIGINT;
 ALTER TABLE manifests ADD COLUMN platforms TEXT COLLATE "C";

@@ -189,7 +189,7 @@ impl Auth {
             None => format!("{}/", workspace.prefix),
         };
         let reach = format!("{actions} on {repositories}");
-        let pull_host = hosts.pull.as_deref().unwrap_or(&hosts.push);
+        let pull_host = hosts.pull_host();
         Ok(IssuedCredential {
             provider: PROVIDER,
             push_registry: format!("{}/{}", hosts.push, workspace.prefix),

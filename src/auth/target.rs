@@ -36,6 +36,12 @@ pub struct RegistryHosts {
 }
 
 impl RegistryHosts {
+    /// Host and port to pull from.
+    #[must_use]
+    pub fn pull_host(&self) -> &str {
+        self.pull.as_deref().unwrap_or(&self.push)
+    }
+
     /// Whether a host means this registry.
     #[must_use]
     pub fn include(&self, host: &str) -> bool {

@@ -4,6 +4,7 @@
 //! each key and a test holds the two together.
 
 mod check;
+mod external_images;
 mod keys;
 mod layers;
 mod load;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use external_images::ExternalImages;
 pub use load::{ConfigError, Problem};
 pub use values::{AddressRange, BaseUrl, DatabaseUrl, InvalidValue, Scheme, Secret};
 
@@ -321,6 +323,8 @@ pub struct Images {
     pub shares_per_workspace: u64,
     /// Whether admins may let every workspace pull an image of theirs.
     pub admins_may_publish: bool,
+    /// Which images of other registries a check of a reference finds usable.
+    pub external_images: ExternalImages,
 }
 
 impl Default for Images {
@@ -332,6 +336,7 @@ impl Default for Images {
             leases_per_workspace: 10_000,
             shares_per_workspace: 10_000,
             admins_may_publish: false,
+            external_images: ExternalImages::default(),
         }
     }
 }

@@ -14,6 +14,12 @@ const MASK: &str = "********";
 #[error("{0}")]
 pub struct InvalidValue(String);
 
+impl InvalidValue {
+    pub(super) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
 /// A text that `Debug` and serialisation never show.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

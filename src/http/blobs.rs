@@ -76,8 +76,18 @@ pub(super) async fn get_blob(
     };
     let transfer = http.transfer(caller_workspace(&access))?;
     let reader = http.registry.read_blob(&blob, range.clone()).await?;
+    let caller = access.granted.principal().workspace();
+    let mut sending = caller.map(|caller| {
+        let owner = blob.workspace_id.clone();
+        http.images.pulls().sending(caller, owner)
+    });
     // The place among the transfers is held until the body is dropped.
-    let reader = reader.inspect(move |_| _ = &transfer);
+    let reader = reader.inspect(move |chunk| {
+        _ = &transfer;
+        if let (Some(sending), Ok(bytes)) = (&mut sending, chunk) {
+            sending.add(bytes.len());
+        }
+    });
     let mut headers = blob_headers(&blob, range.end - range.start);
     if status == StatusCode::PARTIAL_CONTENT {
         let content_range = format!("bytes {}-{}/{size}", range.start, range.end - 1);

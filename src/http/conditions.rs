@@ -4,14 +4,14 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderValue;
-use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
+use axum::http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 use axum::http::request::Parts;
-use berth_storage::Digest;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use berth_storage::{Digest, DigestError};
 
 use super::Shared;
 use super::respond;
-use crate::oci::RequestRange;
+use crate::oci::{Precondition, RequestRange};
 
 /// The entity tags of `If-None-Match`: what the client has.
 pub(super) struct Known(Vec<HeaderValue>);
@@ -74,4 +74,43 @@ impl AskedRange {
             Some(_) | None => RequestRange::parse(""),
         }
     }
+}
+
+/// Headers that are no precondition.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoPrecondition {
+    #[error("If-Match and If-None-Match cannot both be given")]
+    Both,
+    #[error("the entity tag of a manifest is its digest in quotes: {0}")]
+    EntityTag(#[from] DigestError),
+}
+
+/// What `If-Match` and `If-None-Match` ask of a change.
+pub(super) fn precondition(headers: &HeaderMap) -> Result<Precondition, NoPrecondition> {
+    let tags = |name: HeaderName| {
+        let mut tags = Vec::new();
+        for value in headers.get_all(&name) {
+            let text = value.to_str().unwrap_or("?");
+            tags.extend(
+                text.split(',')
+                    .map(|tag| tag.trim().to_owned())
+                    .filter(|tag| !tag.is_empty()),
+            );
+        }
+        (!tags.is_empty()).then_some(tags)
+    };
+    match (tags(IF_MATCH), tags(IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::None),
+        (Some(tags), None) if tags == ["*"] => Ok(Precondition::Exists),
+        (None, Some(tags)) if tags == ["*"] => Ok(Precondition::Absent),
+        (Some(tags), None) => entity_digests(&tags).map(Precondition::Is),
+        (None, Some(tags)) => entity_digests(&tags).map(Precondition::IsNot),
+        (Some(_), Some(_)) => Err(NoPrecondition::Both),
+    }
+}
+
+fn entity_digests(tags: &[String]) -> Result<Vec<Digest>, NoPrecondition> {
+    tags.iter()
+        .map(|tag| Ok(tag.trim_matches('"').parse()?))
+        .collect()
 }

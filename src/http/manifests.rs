@@ -2,18 +2,17 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
-use axum::http::header::{CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, LOCATION};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use berth_storage::Digest;
 use bytes::Bytes;
 use tracing::Instrument as _;
 
 use super::Shared;
 use super::access::{Access, segment};
 use super::body::Collected;
-use super::conditions::Known;
+use super::conditions::{Known, precondition};
 use super::error::DistributionError;
 use super::query::Pairs;
 use super::respond::{self, FOREVER, OCI_SUBJECT, OCI_TAG, REVALIDATE};
@@ -23,7 +22,7 @@ use crate::oci::Manifest;
 use crate::oci::MediaType;
 use crate::oci::Reference;
 use crate::oci::Tag;
-use crate::registry::{Precondition, PulledManifest};
+use crate::registry::PulledManifest;
 
 /// Manifests up to this size are parsed where they arrive: it takes less than a thread's change of hands.
 const PARSED_IN_PLACE_BYTES: usize = 64 * 1024;
@@ -68,6 +67,10 @@ pub(super) async fn head_manifest(
     known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    // Nodes resolve a tag by HEAD, and then have all of it already.
+    if matches!(reference, Reference::Tag(_)) {
+        note_pull(&http, &manifest, &reference);
+    }
     if known.includes(&manifest.row.digest) {
         return Ok(respond::not_modified(&manifest.row.digest));
     }
@@ -82,6 +85,7 @@ pub(super) async fn get_manifest(
     known: Known,
 ) -> Result<Response, DistributionError> {
     let manifest = http.registry.manifest(&access.granted, &reference).await?;
+    note_pull(&http, &manifest, &reference);
     if known.includes(&manifest.row.digest) {
         return Ok(respond::not_modified(&manifest.row.digest));
     }
@@ -94,6 +98,15 @@ pub(super) async fn get_manifest(
     ))
 }
 
+fn note_pull(http: &Shared, manifest: &PulledManifest, reference: &Reference) {
+    let pulls = http.images.pulls();
+    let tag = match reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => None,
+    };
+    pulls.note(manifest.repository, tag, http.clock.now());
+}
+
 pub(super) async fn put_manifest(
     State(http): State<Shared>,
     access: Access<Push>,
@@ -102,7 +115,8 @@ pub(super) async fn put_manifest(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, DistributionError> {
-    let precondition = precondition(&headers)?;
+    let precondition = precondition(&headers)
+        .map_err(|error| DistributionError::bad_request(ErrorCode::Unsupported, error))?;
     let content_type = content_type(&headers)?;
     let (granted, repository) = (access.granted.clone(), access.granted.repository());
     let collected = http.collect_manifest(body, granted.workspace_id()).await;
@@ -184,43 +198,4 @@ fn content_type(headers: &HeaderMap) -> Result<Option<MediaType>, DistributionEr
         let message = format!("Content-Type: {error}");
         DistributionError::bad_request(ErrorCode::ManifestInvalid, message)
     })
-}
-
-fn precondition(headers: &HeaderMap) -> Result<Precondition, DistributionError> {
-    let tags = |name: HeaderName| -> Result<Option<Vec<String>>, DistributionError> {
-        let mut tags = Vec::new();
-        for value in headers.get_all(&name) {
-            let text = value.to_str().unwrap_or("?");
-            tags.extend(
-                text.split(',')
-                    .map(|tag| tag.trim().to_owned())
-                    .filter(|tag| !tag.is_empty()),
-            );
-        }
-        Ok((!tags.is_empty()).then_some(tags))
-    };
-    match (tags(IF_MATCH)?, tags(IF_NONE_MATCH)?) {
-        (None, None) => Ok(Precondition::None),
-        (Some(tags), None) if tags == ["*"] => Ok(Precondition::Exists),
-        (None, Some(tags)) if tags == ["*"] => Ok(Precondition::Absent),
-        (Some(tags), None) => entity_digests(&tags).map(Precondition::Is),
-        (None, Some(tags)) => entity_digests(&tags).map(Precondition::IsNot),
-        (Some(_), Some(_)) => Err(DistributionError::bad_request(
-            ErrorCode::Unsupported,
-            "If-Match and If-None-Match cannot both be given",
-        )),
-    }
-}
-
-fn entity_digests(tags: &[String]) -> Result<Vec<Digest>, DistributionError> {
-    tags.iter()
-        .map(|tag| {
-            tag.trim_matches('"').parse().map_err(|error| {
-                DistributionError::bad_request(
-                    ErrorCode::Unsupported,
-                    format!("the entity tag of a manifest is its digest in quotes: {error}"),
-                )
-            })
-        })
-        .collect()
 }

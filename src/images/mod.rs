@@ -4,23 +4,37 @@
 //! Each takes a [`Manager`](crate::auth::Manager) in place of a workspace, or a [`Granted`](crate::auth::Granted) in
 //! place of an image, so that a forgotten check does not compile. Nothing here knows HTTP or SQL.
 
+mod catalogue;
+mod counting;
 mod deletions;
 mod leases;
 mod protection;
+mod pulls;
 mod reference;
+mod resolve;
+mod settings;
 mod sharing;
+mod tags;
+mod usage;
 
 use std::sync::Arc;
 
+pub use catalogue::{ImageDetails, ImageView, ImagesQuery, ImmutableTagsView};
 pub use deletions::{DeleteError, DeletionView};
 pub use leases::{LeaseHolderName, LeaseRequest, LeaseView};
+pub use pulls::{Pulls, Sending};
+pub use resolve::{ImageKind, Resolution, ResolveRequest};
+pub use settings::{UpdateImage, Visibility};
 pub use sharing::{AcceptRequest, PendingShareView, ShareRequest, ShareView, Shared};
+pub use tags::{PromoteRequest, TagOrder, TagTargetView, TagView};
+pub use usage::{UsageView, WorkspaceUsageView};
 
 pub use crate::auth::RequestError;
-pub use crate::metadata::Direction;
+pub use crate::metadata::{Direction, ImageFilter};
 
 use crate::auth::Holder;
 use crate::clock::Clock;
+use crate::config::ExternalImages;
 use crate::metadata::{LeaseHolder, Metadata, Repository, Transaction};
 use crate::oci::RepositoryName;
 use crate::retries::Retriable;
@@ -42,6 +56,8 @@ pub struct ImageOptions {
     pub shares_per_workspace: u64,
     /// Whether admins may let every workspace pull an image of theirs.
     pub admins_may_publish: bool,
+    /// Which images of other registries may be used.
+    pub external_images: ExternalImages,
 }
 
 /// The use-cases. Cheap to clone.
@@ -50,6 +66,8 @@ pub struct Images {
     metadata: Metadata,
     clock: Clock,
     options: Arc<ImageOptions>,
+    pulls: Pulls,
+    counting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Images {
@@ -60,6 +78,8 @@ impl Images {
             metadata,
             clock,
             options: Arc::new(options),
+            pulls: Pulls::default(),
+            counting: Arc::default(),
         }
     }
 

@@ -1,13 +1,13 @@
 //! Blobs, the objects that hold their bytes, and the links that make them members of repositories.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_storage::{Digest, ObjectKey};
 
 use super::Metadata;
 use super::database::{Transaction, on};
 use super::dialect::{Statement, json_list, over_list};
-use super::error::{MetadataError, parse, to_i64, to_u64};
+use super::error::{MetadataError, parse, sizes, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
@@ -65,9 +65,10 @@ const RECORD: Statement = Statement {
                SELECT json_array_elements_text($3::json), 'writing', $1, $2",
 };
 
-/// The members of a list, condemned ones included; a link deleted by hand is none.
+/// The members of a list and their sizes, condemned ones included; a link deleted by hand is none.
 const MEMBERS: Statement = over_list!(
-    "SELECT digest FROM links WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
+    "SELECT links.digest, blobs.size_bytes FROM links JOIN blobs ON blobs.digest = links.digest \
+     WHERE links.repository_id = $1 AND links.deletion_id IS NULL AND links.digest IN ",
     "$2",
     ""
 );
@@ -326,38 +327,35 @@ impl Transaction {
         Ok(())
     }
 
-    /// Needs these blobs for a manifest: revives what was condemned, and returns those that are members.
+    /// Needs these blobs for a manifest: revives what was condemned, and returns those that are members, with their
+    /// sizes in bytes.
     pub async fn need_links(
         &mut self,
         repository: RepositoryId,
         digests: &BTreeSet<Digest>,
-    ) -> Result<BTreeSet<Digest>, MetadataError> {
+    ) -> Result<BTreeMap<Digest, u64>, MetadataError> {
         if digests.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(BTreeMap::new());
         }
         let digests = json_list(digests);
-        for digest in self.links_of(&REVIVE, repository, &digests).await? {
-            self.mark(Mark::Link(repository, digest));
-        }
-        self.links_of(&MEMBERS, repository, &digests).await
-    }
-
-    async fn links_of(
-        &mut self,
-        statement: &Statement,
-        repository: RepositoryId,
-        digests: &str,
-    ) -> Result<BTreeSet<Digest>, MetadataError> {
         let connection = self.connection();
-        let statement = statement.of(&connection);
-        let rows: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
+        let statement = REVIVE.of(&connection);
+        let revived: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
             .bind(repository.0)
-            .bind(digests)
+            .bind(&digests)
             .fetch_all(c)
             .await)?;
-        rows.iter()
-            .map(|(digest,)| parse("digest", digest))
-            .collect()
+        for (digest,) in revived {
+            self.mark(Mark::Link(repository, parse("digest", &digest)?));
+        }
+        let connection = self.connection();
+        let statement = MEMBERS.of(&connection);
+        let members: Vec<(String, i64)> = on!(connection, c => sqlx::query_as(statement)
+            .bind(repository.0)
+            .bind(&digests)
+            .fetch_all(c)
+            .await)?;
+        sizes("blob size", &members)
     }
 
     /// Whether a blob is a member of a repository, as this change sees it.

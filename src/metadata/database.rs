@@ -279,7 +279,7 @@ impl Transaction {
                 // of SQLite: before, so that an unknown outcome leaves nothing old, and after, for readers that raced.
                 memory.forget(&self.marks);
                 let committed = transaction.commit().await;
-                memory.forget(&self.marks);
+                memory.forget_and_note(&self.marks);
                 Ok(committed?)
             }
         }

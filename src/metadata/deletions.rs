@@ -619,6 +619,8 @@ impl Transaction {
             .execute(c)
             .await
             .map(|_| ()))?;
+        // Nothing that is remembered has changed, but what the workspace holds is to be counted again.
+        self.mark(Mark::Repository(deletion.name.clone()));
         Ok(true)
     }
 

@@ -1,5 +1,9 @@
 //! What can go wrong between us and the database.
 
+use std::collections::BTreeMap;
+
+use berth_storage::Digest;
+
 /// An error of the metadata layer. Absence is never an error here: it is an `Option`.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
@@ -106,4 +110,14 @@ pub(super) fn to_u64(what: &'static str, value: i64) -> Result<u64, MetadataErro
         what,
         value: value.to_string(),
     })
+}
+
+/// Digests and sizes out of the database.
+pub(super) fn sizes(
+    what: &'static str,
+    rows: &[(String, i64)],
+) -> Result<BTreeMap<Digest, u64>, MetadataError> {
+    rows.iter()
+        .map(|(digest, size)| Ok((parse("digest", digest)?, to_u64(what, *size)?)))
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! Manifests: their exact bytes, what they need, what they are children and referrers of.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth_storage::Digest;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use super::Metadata;
 use super::database::{Connection, Transaction, on};
 use super::dialect::{Statement, json_list, over_list};
-use super::error::{MetadataError, parse, to_i64, to_u64};
+use super::error::{MetadataError, parse, sizes, to_i64, to_u64};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
@@ -43,6 +43,10 @@ pub struct NewManifest<'a> {
     pub blobs: &'a BTreeSet<Digest>,
     /// Manifests it is an index of, present or not.
     pub children: &'a BTreeSet<Digest>,
+    /// What it weighs with all that it needs and that is here, in bytes, each digest once.
+    pub total_bytes: u64,
+    /// What it runs on; none when nothing says so.
+    pub platforms: Option<&'a [String]>,
     /// Who pushes it.
     pub actor: &'a str,
     /// When.
@@ -107,7 +111,7 @@ const ADD_CHILDREN: Statement = Statement {
 };
 
 const PRESENT: Statement = over_list!(
-    "SELECT digest FROM manifests WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
+    "SELECT digest, COALESCE(total_bytes, size_bytes) FROM manifests WHERE repository_id = $1 AND deletion_id IS NULL AND digest IN ",
     "$2",
     ""
 );
@@ -214,22 +218,20 @@ impl Transaction {
         find(self.connection(), repository, digest).await
     }
 
-    /// Which of these manifests the repository has.
+    /// Which of these manifests the repository has, and what each weighs with all that it needs, in bytes.
     pub async fn present_manifests(
         &mut self,
         repository: RepositoryId,
         digests: &BTreeSet<Digest>,
-    ) -> Result<BTreeSet<Digest>, MetadataError> {
+    ) -> Result<BTreeMap<Digest, u64>, MetadataError> {
         let connection = self.connection();
         let statement = PRESENT.of(&connection);
-        let rows: Vec<(String,)> = on!(connection, c => sqlx::query_as(statement)
+        let rows: Vec<(String, i64)> = on!(connection, c => sqlx::query_as(statement)
             .bind(repository.0)
             .bind(json_list(digests))
             .fetch_all(c)
             .await)?;
-        rows.iter()
-            .map(|(digest,)| parse("digest", digest))
-            .collect()
+        sizes("manifest size", &rows)
     }
 
     /// Stores a manifest, or brings a deleted one back.
@@ -256,9 +258,10 @@ impl Transaction {
         };
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO manifests (repository_id, digest, media_type, size_bytes, subject, artifact_type, descriptor, \
-             pushed_by, pushed_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             pushed_by, pushed_at, total_bytes, platforms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
              ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type, \
              subject = excluded.subject, artifact_type = excluded.artifact_type, descriptor = excluded.descriptor, \
+             total_bytes = excluded.total_bytes, platforms = COALESCE(excluded.platforms, manifests.platforms), \
              pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, deletion_id = NULL",
         )
         .bind(manifest.repository.0)
@@ -270,6 +273,8 @@ impl Transaction {
         .bind(descriptor)
         .bind(manifest.actor)
         .bind(manifest.now.0)
+        .bind(to_i64(manifest.total_bytes))
+        .bind(manifest.platforms.map(json_list))
         .execute(c)
         .await
         .map(|_| ()))?;

@@ -14,6 +14,7 @@ use quick_cache::sync::Cache;
 
 use super::api_keys::ApiKey;
 use super::blobs::LinkedBlob;
+use super::changes::Changes;
 use super::manifests::ManifestRow;
 use super::repositories::{Repository, RepositoryId};
 use super::uploads::UploadRowCount;
@@ -185,6 +186,8 @@ pub(super) struct Memory {
     pub(super) revoked_credentials: Table<String, bool>,
     /// By workspace. Nothing forgets them: they say by themselves what they are good for.
     pub(super) upload_rows: Table<String, UploadRowCount>,
+    /// What changed since it was counted.
+    pub(super) changes: Changes,
 }
 
 impl Memory {
@@ -203,6 +206,7 @@ impl Memory {
             api_keys_by_hash: Table::new(entries, rights),
             revoked_credentials: Table::new(entries, rights),
             upload_rows: Table::new(entries, content),
+            changes: Changes::default(),
         }
     }
 
@@ -225,6 +229,12 @@ impl Memory {
                 Mark::Credential(id) => self.revoked_credentials.forget(id),
             }
         }
+    }
+
+    /// The same after COMMIT, whatever its outcome: what may have changed is counted again.
+    pub(super) fn forget_and_note(&self, marks: &[Mark]) {
+        self.forget(marks);
+        self.changes.note(marks);
     }
 
     pub(super) fn counts(&self) -> Vec<MemoryCount> {

@@ -82,6 +82,8 @@ const HOLD_WORKSPACE: Statement = Statement {
 
 /// The value of `repositories.visibility` for what every workspace may pull.
 pub(super) const PLATFORM: &str = "platform";
+/// The same for what its own workspace alone may pull.
+pub(super) const PRIVATE: &str = "private";
 
 const FIND: &str = "SELECT repositories.id, repositories.workspace_id, repositories.name, repositories.image_at, \
      repositories.protected, repositories.immutable_tags, repositories.visibility, names.share_id \

@@ -212,7 +212,7 @@ async fn batch(
         let _ = execute(&mut connection, "ROLLBACK").await;
     }
     for change in kept {
-        memory.forget(&change.marks);
+        memory.forget_and_note(&change.marks);
         let told = match &result {
             Ok(()) => Ok(()),
             Err(error) => Err(MetadataError::Unavailable(sqlx::Error::Protocol(

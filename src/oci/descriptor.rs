@@ -50,6 +50,11 @@ impl Annotations {
     }
 }
 
+/// How the platform of what runs nowhere is written, such as that of an attestation.
+const UNKNOWN: &str = "unknown";
+/// Characters of an operating system, a processor or its variant, at most, where they are listed.
+const MAX_WORD_LENGTH: usize = 32;
+
 /// What a manifest in an index runs on (image-spec, "Image Index").
 ///
 /// The texts are as the client wrote them, and empty where it wrote none. Displayed as `linux/arm64/v8`.
@@ -75,6 +80,44 @@ impl Platform {
             variant: text("variant")?.filter(|variant| !variant.is_empty()),
             os_version: text("os.version")?.filter(|version| !version.is_empty()),
         })
+    }
+}
+
+impl Platform {
+    /// What the configuration of an image says (image-spec, "Image Configuration"); none if it does not say it, or is no
+    /// such thing.
+    #[must_use]
+    pub fn of_config(config: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Config {
+            os: String,
+            architecture: String,
+            #[serde(default)]
+            variant: Option<String>,
+        }
+        let config: Config = serde_json::from_slice(config).ok()?;
+        Some(Self {
+            os: config.os,
+            architecture: config.architecture,
+            variant: config.variant.filter(|variant| !variant.is_empty()),
+            os_version: None,
+        })
+    }
+
+    /// As lists show it, such as `linux/arm64/v8`; none for what names no platform: `unknown/unknown` stands for
+    /// attestations, and a client may write anything.
+    #[must_use]
+    pub fn label(&self) -> Option<String> {
+        let is_word = |text: &String| {
+            (1..=MAX_WORD_LENGTH).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        let named = [&self.os, &self.architecture]
+            .into_iter()
+            .all(|text| is_word(text) && text != UNKNOWN);
+        (named && self.variant.iter().all(is_word)).then(|| self.to_string())
     }
 }
 
@@ -217,4 +260,50 @@ pub struct ReferrerDescriptor {
     /// The manifest's own annotations.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(config: &str) -> Option<String> {
+        Platform::of_config(config.as_bytes())?.label()
+    }
+
+    #[test]
+    fn a_configuration_says_what_it_runs_on() {
+        for (config, platform) in [
+            (r#"{"os":"linux","architecture":"amd64"}"#, "linux/amd64"),
+            (
+                r#"{"os":"linux","architecture":"arm64","variant":"v8","rootfs":{}}"#,
+                "linux/arm64/v8",
+            ),
+            (
+                r#"{"os":"linux","architecture":"arm","variant":"","config":null}"#,
+                "linux/arm",
+            ),
+        ] {
+            assert_eq!(label(config).as_deref(), Some(platform), "{config}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_platform_is_not_listed() {
+        let long = format!(r#"{{"os":"linux","architecture":"{}"}}"#, "a".repeat(33));
+        for config in [
+            "",
+            "{}",
+            "[]",
+            r#"{"os":"linux"}"#,
+            r#"{"os":"linux","architecture":7}"#,
+            r#"{"os":"unknown","architecture":"unknown"}"#,
+            r#"{"os":"linux","architecture":""}"#,
+            r#"{"os":"linux","architecture":"a\nb"}"#,
+            r#"{"os":"linux","architecture":"arm","variant":"v 7"}"#,
+            r#"{"os":"linux","os":"windows","architecture":"amd64"}"#,
+            long.as_str(),
+        ] {
+            assert_eq!(label(config), None, "{config}");
+        }
+    }
 }

@@ -51,6 +51,8 @@ impl MediaType {
     /// A Docker image manifest, schema 2.
     pub const DOCKER_MANIFEST: &'static str =
         "application/vnd.docker.distribution.manifest.v2+json";
+    /// The configuration of a Docker image.
+    pub const DOCKER_CONFIG: &'static str = "application/vnd.docker.container.image.v1+json";
     /// A Docker manifest list, schema 2.
     pub const DOCKER_MANIFEST_LIST: &'static str =
         "application/vnd.docker.distribution.manifest.list.v2+json";
@@ -94,6 +96,12 @@ impl MediaType {
     #[must_use]
     pub fn names(&self, other: &str) -> bool {
         self.essence().eq_ignore_ascii_case(other)
+    }
+
+    /// Whether this is the configuration of an image, which says what it runs on.
+    #[must_use]
+    pub fn is_image_config(&self) -> bool {
+        self.names(Self::OCI_CONFIG) || self.names(Self::DOCKER_CONFIG)
     }
 
     /// Whether a layer of this type is stored in registries.

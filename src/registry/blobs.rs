@@ -14,10 +14,12 @@ use crate::retries::{to_the_end, with_retries};
 const MOUNT_CANDIDATES: u32 = 20;
 
 /// A blob that this caller may read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Blob {
     /// Its address.
     pub digest: Digest,
+    /// The id of the workspace that owns it, which need not be the reader's.
+    pub workspace_id: String,
     linked: LinkedBlob,
 }
 
@@ -41,6 +43,7 @@ impl Registry {
         let linked = linked.ok_or(RegistryError::BlobUnknown(*digest))?;
         Ok(Blob {
             digest: *digest,
+            workspace_id: repository.workspace_id,
             linked,
         })
     }

@@ -5,6 +5,7 @@ use berth_storage::{Digest, DigestAlgorithm, StoreError};
 use crate::auth::Refusal;
 use crate::metadata::MetadataError;
 use crate::oci::ManifestError;
+use crate::oci::PreconditionFailed;
 use crate::oci::Reference;
 use crate::oci::{RepositoryName, Tag, UploadId};
 use crate::retries::Retriable;
@@ -103,7 +104,7 @@ pub enum RegistryError {
     TagsWithoutDigest,
     /// `If-Match` or `If-None-Match` did not hold.
     #[error("the precondition does not hold: {0}")]
-    PreconditionFailed(String),
+    PreconditionFailed(#[from] PreconditionFailed),
     /// The name is an alias of another workspace's image.
     #[error(
         "\"{alias}\" is shared by {source_name}, and can only be pulled here: push under another name, or to the source"

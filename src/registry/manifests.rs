@@ -7,47 +7,15 @@ use bytes::Bytes;
 
 use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Pull, Push};
-use crate::metadata::{ManifestRow, NewManifest, Repository, TagChange, Transaction};
-use crate::oci::{Manifest, ManifestKind, MediaType, Reference, Tag};
+use crate::metadata::{ManifestRow, NewManifest, Repository, RepositoryId, TagChange, Transaction};
+use crate::oci::{Manifest, ManifestKind, MediaType, Precondition, Reference, Tag};
 use crate::retries::{to_the_end, with_retries};
-
-/// What must hold for a manifest push to happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Precondition {
-    /// Nothing.
-    None,
-    /// `If-Match: *`: the reference exists.
-    Exists,
-    /// `If-Match: "<digest>", …`: the reference is one of these.
-    Is(Vec<Digest>),
-    /// `If-None-Match: *`: the reference does not exist.
-    Absent,
-    /// `If-None-Match: "<digest>", …`: the reference is none of these.
-    IsNot(Vec<Digest>),
-}
-
-impl Precondition {
-    fn check(&self, current: Option<Digest>) -> Result<(), RegistryError> {
-        let holds = match self {
-            Self::None => true,
-            Self::Exists => current.is_some(),
-            Self::Is(digests) => current.is_some_and(|current| digests.contains(&current)),
-            Self::Absent => current.is_none(),
-            Self::IsNot(digests) => !current.is_some_and(|current| digests.contains(&current)),
-        };
-        if holds {
-            return Ok(());
-        }
-        Err(RegistryError::PreconditionFailed(match current {
-            Some(digest) => format!("the reference is {digest}"),
-            None => String::from("the reference does not exist"),
-        }))
-    }
-}
 
 /// A manifest that this caller may read; its bytes are asked for apart.
 #[derive(Clone, Debug)]
 pub struct PulledManifest {
+    /// Where it was found.
+    pub repository: RepositoryId,
     /// What a HEAD needs.
     pub row: ManifestRow,
 }
@@ -83,7 +51,10 @@ impl Registry {
             .manifest(repository.id, &digest)
             .await?
             .ok_or_else(unknown)?;
-        Ok(PulledManifest { row })
+        Ok(PulledManifest {
+            repository: repository.id,
+            row,
+        })
     }
 
     /// The exact bytes of a manifest.
@@ -108,6 +79,7 @@ impl Registry {
             Reference::Digest(_) => tags.into_iter().collect(),
         };
         let subject = manifest.subject().map(|subject| subject.digest);
+        let platforms = Box::pin(self.platforms(granted, &manifest)).await;
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
         to_the_end(async move {
             let push = PendingManifest {
@@ -115,6 +87,7 @@ impl Registry {
                 reference,
                 tags,
                 manifest,
+                platforms,
                 precondition,
             };
             with_retries!(this.put_manifest_once(&granted, &push).await)
@@ -187,6 +160,8 @@ impl Registry {
                 }),
                 blobs: &needs.blobs,
                 children: &needs.children,
+                total_bytes: needs.size_bytes + push.manifest.bytes().len() as u64,
+                platforms: push.platforms.as_deref(),
                 actor: granted.actor(),
                 now,
             })
@@ -231,6 +206,7 @@ struct PendingManifest {
     reference: Reference,
     tags: BTreeSet<Tag>,
     manifest: Manifest,
+    platforms: Option<Vec<String>>,
     precondition: Precondition,
 }
 
@@ -246,6 +222,8 @@ impl PendingManifest {
 struct Needs {
     blobs: BTreeSet<Digest>,
     children: BTreeSet<Digest>,
+    /// What is here of them, in bytes.
+    size_bytes: u64,
 }
 
 /// Checks the references of a manifest for membership.
@@ -274,11 +252,12 @@ async fn needs(
             let missing: BTreeSet<Digest> = manifest
                 .required_blobs()
                 .map(|blob| blob.digest)
-                .filter(|digest| !members.contains(digest))
+                .filter(|digest| !members.contains_key(digest))
                 .collect();
             if missing.is_empty() {
                 Ok(Needs {
-                    blobs: members,
+                    size_bytes: members.values().sum(),
+                    blobs: members.into_keys().collect(),
                     children: BTreeSet::new(),
                 })
             } else {
@@ -294,14 +273,19 @@ async fn needs(
                 .map(|child| child.digest)
                 .collect();
             let present = change.present_manifests(repository.id, &named).await?;
-            let absent: BTreeSet<Digest> = named.difference(&present).copied().collect();
+            let absent = |digest: &Digest| !present.contains_key(digest);
+            let absent: BTreeSet<Digest> = named.iter().copied().filter(absent).collect();
             let blobs = change.need_links(repository.id, &absent).await?;
-            let unknown = absent.difference(&blobs).count();
+            let unknown = absent.len() - blobs.len();
             if unknown > MAX_ABSENT_CHILDREN {
                 return Err(RegistryError::TooManyAbsent(unknown));
             }
-            let children = named.difference(&blobs).copied().collect();
-            Ok(Needs { blobs, children })
+            let is_child = |digest: &Digest| !blobs.contains_key(digest);
+            Ok(Needs {
+                children: named.into_iter().filter(is_child).collect(),
+                size_bytes: present.values().chain(blobs.values()).sum(),
+                blobs: blobs.into_keys().collect(),
+            })
         }
     }
 }

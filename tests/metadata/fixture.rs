@@ -260,6 +260,7 @@ pub(crate) struct TestManifest {
     pub(crate) subject: Option<(Digest, Option<&'static str>, String)>,
     pub(crate) blobs: BTreeSet<Digest>,
     pub(crate) children: BTreeSet<Digest>,
+    pub(crate) platforms: Option<Vec<String>>,
 }
 
 impl TestManifest {
@@ -270,6 +271,7 @@ impl TestManifest {
             subject: None,
             blobs: BTreeSet::new(),
             children: BTreeSet::new(),
+            platforms: None,
         }
     }
 
@@ -295,7 +297,9 @@ impl TestManifest {
         repository: RepositoryId,
         now: Millis,
     ) -> Result<Digest, MetadataError> {
-        change.need_links(repository, &self.blobs).await?;
+        let blobs = change.need_links(repository, &self.blobs).await?;
+        let children = change.present_manifests(repository, &self.children).await?;
+        let needed: u64 = blobs.values().chain(children.values()).sum();
         change
             .put_manifest(&NewManifest {
                 repository,
@@ -305,6 +309,8 @@ impl TestManifest {
                 subject: self.subject.clone(),
                 blobs: &self.blobs,
                 children: &self.children,
+                total_bytes: needed + self.bytes.len() as u64,
+                platforms: self.platforms.as_deref(),
                 actor: ACTOR,
                 now,
             })

@@ -1,6 +1,6 @@
 //! Links: a blob's membership of one repository, and what keeps rows that others need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use berth::metadata::Repository;
 use berth_storage::Digest;
@@ -111,7 +111,7 @@ async fn a_manifest_revives_condemned_links_but_not_deleted_ones(fixture: Fixtur
         .change(async |change| change.need_links(repository.id, &wanted).await)
         .await
         .unwrap();
-    assert_eq!(members, BTreeSet::from([live, condemned]));
+    assert_eq!(members, BTreeMap::from([(live, 4), (condemned, 9)]));
     assert!(linked(&fixture, &repository, &condemned).await);
     assert!(!linked(&fixture, &repository, &deleted).await);
     let none = fixture

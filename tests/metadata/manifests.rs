@@ -1,6 +1,6 @@
 //! Manifests: their exact bytes, what they need, and what begins to end with them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use berth::metadata::MetadataError;
 use berth::oci::MediaType;
@@ -151,7 +151,7 @@ async fn a_child_binds_whether_or_not_it_is_there(fixture: Fixture) {
         })
         .await
         .unwrap();
-    assert_eq!(present, BTreeSet::from([here]));
+    assert_eq!(present, BTreeMap::from([(here, 4)]));
     assert_eq!(parents, [vec![index.digest()], vec![index.digest()]]);
 }
 

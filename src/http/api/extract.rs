@@ -155,11 +155,7 @@ impl FromRequestParts<Shared> for Force {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        match parameter(parts, "force")?.as_deref() {
-            None | Some("false") => Ok(Self(false)),
-            Some("true") => Ok(Self(true)),
-            Some(_) => Err(ApiError::bad_request("force is true or false")),
-        }
+        flag(parts, "force").map(Self)
     }
 }
 
@@ -168,6 +164,15 @@ pub(super) fn parameter(parts: &Parts, name: &'static str) -> Result<Option<Stri
     let bad = |error: PairsError| ApiError::bad_request(error.to_string());
     let query = Pairs::of_query(parts).map_err(bad)?;
     Ok(query.one(name).map_err(bad)?.map(str::to_owned))
+}
+
+/// A parameter that is true or false, and false unless it is given.
+pub(super) fn flag(parts: &Parts, name: &'static str) -> Result<bool, ApiError> {
+    match parameter(parts, name)?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ApiError::bad_request(format!("{name} is true or false"))),
+    }
 }
 
 /// The tag of the path.

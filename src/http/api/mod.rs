@@ -7,11 +7,14 @@ mod credentials;
 mod deletions;
 mod error;
 mod extract;
+mod images;
 mod leases;
 mod openapi;
 mod operator_keys;
 mod shares;
 mod signing_keys;
+mod tags;
+mod usage;
 mod whoami;
 mod workspaces;
 
@@ -103,6 +106,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
 /// Images, and what is about them.
 fn images(routes: Routes) -> Routes {
     const IMAGE: &str = "/api/v1/images/{name}";
+    const TAGS: &str = "/api/v1/images/{name}/-/tags";
     const TAG: &str = "/api/v1/images/{name}/-/tags/{tag}";
     const MANIFEST: &str = "/api/v1/images/{name}/-/manifests/{digest}";
     const SHARES: &str = "/api/v1/images/{name}/-/share";
@@ -110,6 +114,15 @@ fn images(routes: Routes) -> Routes {
     const PENDING: &str = "/api/v1/pending-image-shares";
     const LEASE: &str = "/api/v1/leases/{holder}";
     routes
+        .read("/api/v1/usage", usage::show)
+        .read("/api/v1/images", images::list)
+        .add(&Method::POST, "/api/v1/images/resolve", images::resolve)
+        .read(IMAGE, images::show)
+        .add(&Method::PATCH, IMAGE, images::update)
+        .read(TAGS, tags::list)
+        .read(TAG, tags::show)
+        .add(&Method::PUT, TAG, tags::promote)
+        .read("/api/v1/images/{name}/-/tags/{tag}/history", tags::history)
         .add(&Method::DELETE, IMAGE, deletions::delete_image)
         .add(&Method::DELETE, TAG, deletions::delete_tag)
         .add(&Method::DELETE, MANIFEST, deletions::delete_manifest)

@@ -63,7 +63,7 @@ const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
 
 const READ_AUDIT: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
 
-pub(crate) const ROWS: [Row; 63] = [
+pub(crate) const ROWS: [Row; 65] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
