@@ -20,6 +20,7 @@ mod live;
 mod origin;
 mod principal;
 mod refusal;
+mod rejection;
 mod role;
 mod rotation;
 mod scope;
@@ -39,8 +40,7 @@ use std::sync::Arc;
 pub use action::{Action, ActionSet, UnknownAction};
 pub use allowance::Throttled;
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, Rejection,
-    basic_credentials, single_header,
+    BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
@@ -53,6 +53,7 @@ pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
+pub use rejection::{AuthenticationError, Rejection};
 pub use role::{Right, Role, UnknownRole};
 pub use rotation::{
     RotateSigningKeys, SIGNING_KEYS_INTERVAL, SigningKeyView, reset_signing_keys,
