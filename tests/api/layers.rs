@@ -41,7 +41,7 @@ const MODULES: [(&str, &[&str]); 15] = [
         "auth",
         &["shares", "clock", "config", "oci", "telemetry", "metadata"],
     ),
-    ("audit", &["clock", "metadata", "auth"]),
+    ("audit", &["clock", "telemetry", "metadata", "auth"]),
     (
         "tenancy",
         &["clock", "config", "oci", "metadata", "auth", "audit"],
