@@ -21,6 +21,7 @@ mod managing;
 mod origin;
 mod principal;
 mod refusal;
+mod rejection;
 mod role;
 mod rotation;
 mod scope;
@@ -40,8 +41,7 @@ use std::sync::Arc;
 pub use action::{Action, ActionSet, UnknownAction};
 pub use allowance::Throttled;
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, Rejection,
-    basic_credentials, single_header,
+    BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
@@ -56,6 +56,7 @@ pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
+pub use rejection::{AuthenticationError, Rejection};
 pub(crate) use role::WorkspaceRole;
 pub use role::{Right, Role, UnknownRole};
 pub use rotation::{

@@ -36,6 +36,8 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
 /// A module of the crate and the modules of the crate that it may use.
 const MODULES: [(&str, &[&str]); 19] = [
     ("grammar", &[]),
+    ("listed", &[]),
+    ("retries", &[]),
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -54,15 +56,13 @@ const MODULES: [(&str, &[&str]); 19] = [
             "metadata",
         ],
     ),
+    ("audit", &["clock", "telemetry", "metadata", "auth"]),
     (
         "tenancy",
         &[
             "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed",
         ],
     ),
-    ("audit", &["clock", "metadata", "auth"]),
-    ("listed", &[]),
-    ("retries", &[]),
     (
         "registry",
         &[
