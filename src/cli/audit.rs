@@ -21,7 +21,8 @@ const COLUMNS: [Column; 7] = [
 #[command(after_help = "\
 Examples:
   berth audit
-  berth audit --limit 1000 -o json | jq -r '.[] | select(.outcome != \"ok\")'")]
+  berth audit --limit 1000
+  berth audit -o json | jq -r '.[] | [.at, .actor, .action, .target] | @tsv'")]
 pub(super) struct Audit {
     /// How many events
     #[arg(

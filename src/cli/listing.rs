@@ -114,7 +114,7 @@ impl<'a> Table<'a> {
             let cells = cells.map(|(_, field)| shown_in_list(field, &object[*field]));
             self.waiting.push(cells.collect());
         }
-        if self.waiting.len() > ROWS_BEFORE_WIDTHS {
+        if self.widths.is_some() || self.waiting.len() > ROWS_BEFORE_WIDTHS {
             self.flush(output)?;
         }
         Ok(())

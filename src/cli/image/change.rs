@@ -57,8 +57,8 @@ pub(in crate::cli) struct Set {
     /// Whether it is kept from being deleted
     #[arg(long, value_name = "true|false", action = clap::ArgAction::Set)]
     protected: Option<bool>,
-    /// Which tags stay what they are: all, none, or those that match a pattern
-    #[arg(long, value_name = "true|false|GLOB")]
+    /// Which tags stay what they are: true for all, false for none, or a pattern such as v*
+    #[arg(long, value_name = "WHICH")]
     immutable_tags: Option<String>,
     /// Who may pull it
     #[arg(long, value_enum, value_name = "WHO")]
@@ -71,7 +71,7 @@ pub(in crate::cli) struct Set {
 enum Visibility {
     /// Its workspace, and those it is shared with
     Private,
-    /// Every workspace, by its full name
+    /// Every workspace, by its full name; operators, and admins where the server lets them
     Platform,
 }
 

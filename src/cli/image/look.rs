@@ -148,7 +148,9 @@ enum Sort {
 #[command(after_help = "\
 Examples:
   berth image history team/app:stable
-  berth image tag team/app@$(berth image history team/app:stable -o json | jq -r '.[1].digest') stable")]
+  berth image history team/app:stable -o json | jq -r '.[].digest'
+
+To go back to one of them: berth image tag team/app@sha256:… stable")]
 pub(in crate::cli) struct History {
     /// The tag, such as team/app:v1
     #[arg(value_name = "NAME:TAG")]

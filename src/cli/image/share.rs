@@ -30,15 +30,14 @@ Examples:
   berth image share team/app --workspace theirs --account 5f0c…
 
 The other workspace sees all its tags, now and later, under its own prefix. In
-the same account that is so at once; in another account an admin of the other
-workspace accepts first. The account's id must be given there; `berth whoami`
-shows it to them."
+your account that is so at once. In another one, whose id you give, an admin of
+the other workspace accepts first; they find the id with `berth whoami`."
 )]
 pub(in crate::cli) struct Share {
     /// The image, without a tag
     name: String,
     /// The workspace that is to see it
-    #[arg(long = "workspace", value_name = "NAME")]
+    #[arg(long = "workspace", value_name = "WORKSPACE")]
     target: String,
     /// The id of that workspace's account, if it is not yours
     #[arg(long, value_name = "ID")]
@@ -66,7 +65,7 @@ pub(in crate::cli) struct Unshare {
     /// The image
     name: String,
     /// The workspace that it is shared with
-    #[arg(long = "workspace", value_name = "NAME")]
+    #[arg(long = "workspace", value_name = "WORKSPACE")]
     target: String,
     /// Even if that workspace has leases on it
     #[arg(long)]
