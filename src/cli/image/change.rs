@@ -1,10 +1,9 @@
 //! Commands that move tags and change the settings of an image.
 
-use clap::{ArgGroup, Args, ValueEnum};
-use serde_json::{Value, json};
-
 use anyhow::Context as _;
 use berth::oci::Reference;
+use clap::{ArgGroup, Args, ValueEnum};
+use serde_json::{Value, json};
 
 use super::super::Context;
 use super::super::client::body;
