@@ -30,6 +30,7 @@ mod refusals_live;
 mod round_trips;
 mod server;
 mod service;
+mod sharing;
 mod skopeo;
 mod skopeo_copies;
 mod team;
@@ -55,6 +56,7 @@ fn main() {
         skopeo_copies::trials(),
         ctr_images::trials(),
         oras_artifacts::trials(),
+        sharing::trials(),
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
