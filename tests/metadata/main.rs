@@ -11,7 +11,9 @@
 )]
 
 mod blobs;
+mod counters;
 mod fixture;
+mod images;
 mod links;
 mod manifests;
 mod memory;
@@ -73,6 +75,8 @@ fn main() {
         uploads_idle::contracts,
         transactions::contracts,
         memory::contracts,
+        images::contracts,
+        counters::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));

@@ -1,6 +1,6 @@
 //! Manifests: their exact bytes, what they need, and what begins to end with them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use berth::metadata::MetadataError;
 use berth::oci::MediaType;
