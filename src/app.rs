@@ -13,6 +13,7 @@ use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+use crate::audit::Audit;
 use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
@@ -33,6 +34,10 @@ pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 const LOCK_FILE: &str = "berth.lock";
 /// How often the last uses of keys are written down.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often what is held for the audit log is written.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the audit log is searched for events that are old enough to go.
+const AUDIT_RETENTION_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often pulls are written down.
 const PULLS_INTERVAL: Duration = Duration::from_secs(5);
 /// Large manifests that are parsed at one time: a hostile one takes some ten times its size in memory.
@@ -91,6 +96,9 @@ impl Running {
         }
         // Only now nobody pulls any more.
         flush_pulls(&self.http.images).await;
+        if let Err(error) = self.http.audit.flush_all().await {
+            tracing::error!(error = %error, "the last events of the audit log could not be written");
+        }
         self.http.metadata.close().await;
     }
 }
@@ -132,11 +140,13 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
+    let audit = Audit::new(metadata.clone(), clock.clone(), config.audit.retention_days);
     let http = Arc::new(Http {
         registry,
         images,
         tenancy,
         auth,
+        audit,
         metadata,
         store,
         bodies: Budgets::new(
@@ -186,6 +196,7 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let collecting = tokio::spawn(collector.run(stopping.clone()));
     let remembering = tokio::spawn(keep_rights(http.auth.clone(), stopping.clone()));
     let keeping_keys = tokio::spawn(keep_signing_keys(http.auth.clone(), stopping.clone()));
+    let auditing = tokio::spawn(keep_audit(http.audit.clone(), stopping.clone()));
     let counting = tokio::spawn(http.images.clone().keep_counts(stopping.clone()));
     let noting_pulls = tokio::spawn(keep_pulls(http.images.clone(), stopping.clone()));
     let mut tasks = vec![
@@ -195,6 +206,7 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         keeping_keys,
         counting,
         noting_pulls,
+        auditing,
     ];
     if let Some(certificates) = &certificates {
         tasks.push(tokio::spawn(Arc::clone(certificates).watch(stopping)));
@@ -228,6 +240,39 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         }
         if let Err(error) = auth.purge_revocations().await {
             tracing::warn!(error = %error, "ended revocations could not be forgotten");
+        }
+    }
+}
+
+/// Writes what is held for the audit log and removes what is old, until `stop` says so. The last of it is written after
+/// the last request.
+async fn keep_audit(audit: Audit, mut stop: watch::Receiver<bool>) {
+    let interval = |period| {
+        let mut interval = tokio::time::interval(period);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        interval
+    };
+    let mut flush = interval(AUDIT_INTERVAL);
+    let mut retention = interval(AUDIT_RETENTION_INTERVAL);
+    loop {
+        let is_retention = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return,
+            _ = flush.tick() => false,
+            _ = retention.tick() => true,
+        };
+        if !is_retention {
+            if let Err(error) = audit.flush().await {
+                tracing::warn!(error = %error, "events of the audit log could not be written; later again");
+            }
+            continue;
+        }
+        match audit.remove_old().await {
+            // What waits to be written has its turn in between.
+            Ok(true) => retention.reset_immediately(),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(error = %error, "old events of the audit log could not be removed; later again");
+            }
         }
     }
 }

@@ -3,10 +3,12 @@
 //! ARCHITECTURE.md has the map.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod clock;
 pub mod collect;
 pub mod config;
+mod grammar;
 pub mod http;
 pub mod images;
 pub mod listed;

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grammar::{documented, word};
+
 /// One thing to do to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -39,6 +41,14 @@ impl Action {
         }
     }
 }
+
+documented!(
+    Action,
+    word(
+        "What may be done to repositories.",
+        Action::ALL.map(Action::as_str)
+    )
+);
 
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

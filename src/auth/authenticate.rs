@@ -12,15 +12,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Auth;
-use super::allowance::Throttled;
-use super::error::RequestError;
 use super::keys::KeyError;
 use super::live::{self, Basis, LiveError, Rights};
+use super::origin::{Origin, SecretOwner, key_actor};
 use super::principal::{Principal, PrincipalKind};
-use super::refusal::{ChallengeError, Refusal};
+use super::rejection::{AuthenticationError, Rejection};
 use super::secrets::{API_KEY_PREFIX, ApiKeySecret};
 use super::tokens::{AccessToken, Good, Kind, TokenError, Verifier};
-use crate::metadata::MetadataError;
+use crate::metadata::{ApiKey, MetadataError};
 use crate::shares::Neighbourhood;
 
 /// Bytes of an `Authorization` header at most: a token of the greatest length as a password, in base64.
@@ -80,55 +79,8 @@ impl Caller {
     }
 }
 
-/// Why credentials were not accepted.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthenticationError {
-    /// A password was sent that is not good, or a header that cannot be read.
-    #[error("{0}")]
-    Refused(String),
-    /// A Bearer token was sent that is not good.
-    #[error("{0}")]
-    InvalidToken(String),
-    /// Too many wrong passwords came from this address.
-    #[error(transparent)]
-    Throttled(#[from] Throttled),
-    /// It could not be looked up.
-    #[error("rights cannot be read now")]
-    Unavailable(#[source] MetadataError),
-}
-
-impl From<AuthenticationError> for Refusal {
-    fn from(error: AuthenticationError) -> Self {
-        let challenge = |error, message| Self::Challenge {
-            error,
-            scope: String::new(),
-            message,
-        };
-        match error {
-            AuthenticationError::Refused(message) => challenge(None, message),
-            AuthenticationError::InvalidToken(message) => {
-                challenge(Some(ChallengeError::InvalidToken), message)
-            }
-            AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
-            AuthenticationError::Unavailable(error) => Self::Unavailable(error),
-        }
-    }
-}
-
-impl From<AuthenticationError> for RequestError {
-    fn from(error: AuthenticationError) -> Self {
-        match error {
-            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
-                Self::Unauthorized(message)
-            }
-            AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
-            AuthenticationError::Unavailable(error) => Self::Metadata(error),
-        }
-    }
-}
-
 fn refused(message: &str) -> AuthenticationError {
-    AuthenticationError::Refused(message.to_owned())
+    AuthenticationError::Refused(Rejection::new(message))
 }
 
 /// The one `Authorization` header of a request. Two of them could mean two things to two readers.
@@ -164,7 +116,7 @@ pub fn basic_credentials(
 
 pub(super) fn parse(header: &str) -> Result<Authorization<'_>, AuthenticationError> {
     if header.len() > MAX_HEADER_BYTES {
-        return Err(AuthenticationError::Refused(format!(
+        return Err(refused(&format!(
             "the Authorization header is too long: it may have {MAX_HEADER_BYTES} bytes"
         )));
     }
@@ -199,31 +151,29 @@ impl Auth {
     /// from.
     ///
     /// # Errors
-    /// A challenge without a scope (see [`Refusal::with_scope`]) when the credentials are bad.
+    /// As a [`Refusal`], bad credentials are a challenge without a scope (see [`Refusal::with_scope`]).
     pub async fn authenticate_registry(
         &self,
         header: Option<&str>,
-        from: IpAddr,
-    ) -> Result<Caller, Refusal> {
+        from: &Origin,
+    ) -> Result<Caller, AuthenticationError> {
         let Some(header) = header else {
             return Ok(Caller::Anonymous);
         };
-        let caller = match parse(header) {
-            Ok(Authorization::Basic(credentials)) => self
+        match parse(header)? {
+            Authorization::Basic(credentials) => self
                 .password(&credentials.username, &credentials.password, from)
                 .await
                 .map(Caller::Basic),
-            Ok(Authorization::Bearer(token)) => self.bearer(token).await.map(Caller::Bearer),
-            Err(error) => Err(error),
-        };
-        caller.map_err(Refusal::from)
+            Authorization::Bearer(token) => self.bearer(token, from).await.map(Caller::Bearer),
+        }
     }
 
     /// Who calls `/api/v1`: an API key or an operator key, as Bearer or as the password of any user.
     pub async fn authenticate_api(
         &self,
         header: Option<&str>,
-        from: IpAddr,
+        from: &Origin,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         let header = header
             .ok_or_else(|| refused("an API key is needed: send it as Authorization: Bearer"))?;
@@ -234,7 +184,8 @@ impl Auth {
         let secret = ApiKeySecret::parse(&secret).ok_or_else(|| {
             refused("this is no API key: the API takes the keys that start with berth_")
         })?;
-        self.attempt(from, self.api_key(&secret)).await
+        self.attempt(from.address, self.api_key(&secret, from))
+            .await
     }
 
     /// Who a registry password belongs to.
@@ -242,16 +193,19 @@ impl Auth {
         &self,
         username: &str,
         password: &str,
-        from: IpAddr,
+        from: &Origin,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         if password.starts_with(API_KEY_PREFIX) {
             let secret = ApiKeySecret::parse(password).ok_or_else(|| {
                 refused("the password looks like an API key but is mistyped or cut off")
             })?;
-            let key = self.api_key(&secret);
-            let principal = self.attempt(from, key).await?;
+            let key = self.api_key(&secret, from);
+            let principal = self.attempt(from.address, key).await?;
+            let misplaced = |message: &str| {
+                AuthenticationError::Refused(Rejection::of(owner(&principal.key), message))
+            };
             return match principal.kind() {
-                PrincipalKind::OperatorKey => Err(refused(
+                PrincipalKind::OperatorKey => Err(misplaced(
                     "an operator key is no registry password: use an API key of a workspace, or a registry credential",
                 )),
                 PrincipalKind::ApiKey | PrincipalKind::RegistryCredential
@@ -259,7 +213,7 @@ impl Auth {
                 {
                     Ok(principal)
                 }
-                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(refused(
+                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(misplaced(
                     "API keys are not taken as registry passwords here: ask for a registry credential",
                 )),
             };
@@ -272,10 +226,10 @@ impl Auth {
         &self,
         username: Option<&str>,
         token: &str,
-        from: IpAddr,
+        from: &Origin,
     ) -> Result<Arc<Principal>, AuthenticationError> {
-        let checked = self.checked_credential(username, token);
-        self.attempt(from, checked).await
+        let checked = self.checked_credential(username, token, from);
+        self.attempt(from.address, checked).await
     }
 
     /// Looks at a secret, and counts it against the address if it is wrong.
@@ -317,6 +271,7 @@ impl Auth {
         &self,
         username: Option<&str>,
         token: &str,
+        from: &Origin,
     ) -> Result<Arc<Principal>, AuthenticationError> {
         let good = self
             .verify(&self.inner().credentials, token)
@@ -336,44 +291,59 @@ impl Auth {
                 VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
             })?;
         if username.is_some_and(|username| username != good.prefix) {
-            return Err(AuthenticationError::Refused(format!(
+            let message = format!(
                 "this registry credential goes with the user name {}",
                 good.prefix
+            );
+            return Err(AuthenticationError::Refused(Rejection::of(
+                good.proof.owner(),
+                message,
             )));
         }
         let basis = Basis::Token(Arc::clone(&good.proof));
-        self.live(&basis).await.map_err(|error| match error {
-            LiveError::Withdrawn(reason) => AuthenticationError::Refused(format!(
-                "the registry credential no longer counts: {reason}"
+        self.live(&basis, from).await.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => AuthenticationError::Refused(Rejection::of(
+                good.proof.owner(),
+                format!("the registry credential no longer counts: {reason}"),
             )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })
     }
 
-    async fn bearer(&self, token: &str) -> Result<BearerCaller, AuthenticationError> {
+    async fn bearer(
+        &self,
+        token: &str,
+        from: &Origin,
+    ) -> Result<BearerCaller, AuthenticationError> {
+        let invalid = |message: String| AuthenticationError::InvalidToken(Rejection::new(message));
         let token = self.verify(&self.inner().access_tokens, token).await.map_err(|error| match error {
             VerifyError::Token(TokenError::Expired) => {
-                AuthenticationError::InvalidToken(String::from("the access token has expired"))
+                invalid(String::from("the access token has expired"))
             }
-            VerifyError::Token(_) if token.starts_with(API_KEY_PREFIX) => AuthenticationError::InvalidToken(
+            VerifyError::Token(_) if token.starts_with(API_KEY_PREFIX) => invalid(
                 String::from("an API key is no Bearer token in the registry: send it as a Basic password"),
             ),
             VerifyError::Token(error) => {
-                AuthenticationError::InvalidToken(format!("{error}: get an access token from the token endpoint"))
+                invalid(format!("{error}: get an access token from the token endpoint"))
             }
             VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
         })?;
         let basis = Basis::Token(Arc::clone(&token.proof));
-        let principal = self.live(&basis).await.map_err(|error| match error {
-            LiveError::Withdrawn(reason) => AuthenticationError::InvalidToken(format!(
-                "the access token no longer counts: {reason}"
+        let principal = self.live(&basis, from).await.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => AuthenticationError::InvalidToken(Rejection::of(
+                token.proof.owner(),
+                format!("the access token no longer counts: {reason}"),
             )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })?;
         Ok(BearerCaller { token, principal })
     }
 
-    async fn api_key(&self, secret: &ApiKeySecret) -> Result<Arc<Principal>, AuthenticationError> {
+    async fn api_key(
+        &self,
+        secret: &ApiKeySecret,
+        from: &Origin,
+    ) -> Result<Arc<Principal>, AuthenticationError> {
         let inner = self.inner();
         let unavailable = AuthenticationError::Unavailable;
         let key = inner
@@ -383,26 +353,33 @@ impl Auth {
             .map_err(unavailable)?;
         let key = key.ok_or_else(|| refused("there is no such API key, or it has been deleted"))?;
         if key.expires_at.is_some_and(|end| end <= inner.clock.now()) {
-            return Err(refused("the API key has expired"));
+            return Err(AuthenticationError::Refused(Rejection::of(
+                owner(&key),
+                "the API key has expired",
+            )));
         }
         let basis = Basis::Key { id: key.id.clone() };
+        let of_key = Arc::clone(&key);
         let mut rights = Rights::Remembered(&inner.metadata);
         let principal = live::principal_of_key(&mut rights, key, &basis, &inner.patterns).await;
-        let principal = principal.map_err(|error| match error {
-            LiveError::Withdrawn(reason) => {
-                AuthenticationError::Refused(format!("the API key no longer counts: {reason}"))
-            }
+        let mut principal = principal.map_err(|error| match error {
+            LiveError::Withdrawn(reason) => AuthenticationError::Refused(Rejection::of(
+                owner(&of_key),
+                format!("the API key no longer counts: {reason}"),
+            )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })?;
         inner.last_used.record(&principal.key.id, inner.clock.now());
+        principal.origin = Some(from.clone());
         Ok(Arc::new(principal))
     }
 
-    async fn live(&self, basis: &Basis) -> Result<Arc<Principal>, LiveError> {
+    async fn live(&self, basis: &Basis, from: &Origin) -> Result<Arc<Principal>, LiveError> {
         let inner = self.inner();
         let mut rights = Rights::Remembered(&inner.metadata);
-        let principal = live::principal(&mut rights, basis, &inner.patterns).await?;
+        let mut principal = live::principal(&mut rights, basis, &inner.patterns).await?;
         inner.last_used.record(&principal.key.id, inner.clock.now());
+        principal.origin = Some(from.clone());
         Ok(Arc::new(principal))
     }
 
@@ -428,6 +405,13 @@ impl Auth {
                 Err(VerifyError::Token(TokenError::UnknownKey))
             }
         }
+    }
+}
+
+fn owner(key: &ApiKey) -> SecretOwner {
+    SecretOwner {
+        actor: key_actor(&key.id),
+        workspace_id: key.workspace_id.clone(),
     }
 }
 

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Auth;
 use super::action::{Action, ActionSet};
 use super::error::RequestError;
 use super::keys::Purpose;
+use super::origin::{credential_actor, key_actor};
 use super::principal::Principal;
 use super::role::Right;
-use super::target::{RegistryHosts, Target};
+use super::target::{ImageReference, RegistryHosts, Target};
 use super::token_endpoint::parent;
 use super::tokens::{self, Claims, CredentialClaims};
 use super::whole_number::WholeNumber;
 use crate::clock::Millis;
+use crate::grammar::{Time, documented, text, whole, word};
 use crate::metadata::Workspace;
 
 /// The shortest credential.
@@ -30,49 +33,94 @@ const ID_LENGTH: usize = 32;
 /// How long a credential may live by any configuration, in seconds.
 type Lifetime = WholeNumber<{ MIN_LIFETIME_S as u64 }, { LIFETIME_CEILING_S as u64 }>;
 
+/// Where credentials come from: Berth itself.
+const PROVIDER: &str = "builtin";
+
+enum Provider {}
+documented!(
+    Provider,
+    word("Where the credential comes from.", [PROVIDER])
+);
+
+enum CredentialId {}
+documented!(
+    CredentialId,
+    text(
+        "The id of a registry credential.",
+        ID_LENGTH..=ID_LENGTH,
+        "9f2c1e5a7b3d4c6e8f0a1b2c3d4e5f60"
+    )
+    .pattern(whole("[0-9a-fA-F]{32}"))
+);
+
 /// What a credential is asked for with.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "targetImage": "my-app:v1", "actions": ["pull", "push"], "expiresInSeconds": 900
+})))]
 pub struct CredentialRequest {
     /// Narrows it to one repository.
+    #[schema(value_type = Option<ImageReference>)]
     pub target_image: Option<String>,
     /// Narrows it to these actions.
+    #[schema(value_type = Option<Vec<Action>>, min_items = 1)]
     pub actions: Option<Vec<String>>,
     /// How long it shall live.
+    #[schema(inline)]
     pub expires_in_seconds: Option<Lifetime>,
 }
 
-/// A credential, as API.md shows it. No `Debug`: it holds the password.
-#[derive(Clone, Serialize)]
+// No `Debug`: it holds the password.
+/// A registry credential.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IssuedCredential {
     /// Always `builtin`.
+    #[schema(value_type = Provider)]
     pub provider: &'static str,
     /// Host and prefix to push to.
+    #[schema(examples("127.0.0.1:5000/t-6a1ba868"))]
     pub push_registry: String,
     /// Host and prefix to pull from.
+    #[schema(examples("127.0.0.1:5001/t-6a1ba868"))]
     pub pull_registry: String,
     /// The target as it is pushed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, examples("127.0.0.1:5000/t-6a1ba868/my-app:v1"))]
     pub push_image: Option<String>,
     /// The target as it is pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, examples("127.0.0.1:5001/t-6a1ba868/my-app:v1"))]
     pub pull_image: Option<String>,
     /// The workspace's prefix.
+    #[schema(examples("t-6a1ba868"))]
     pub username: String,
     /// The signed token.
+    #[schema(examples("eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJiZXJ0aCJ9.c2lnbmF0dXJl"))]
     pub password: String,
     /// When it ends.
+    #[schema(value_type = Time)]
     pub expires_at: String,
     /// What it is revoked by.
+    #[schema(value_type = CredentialId)]
     pub credential_id: String,
+    /// What it is good for, for the audit log.
+    #[serde(skip)]
+    pub reach: String,
 }
 
 /// What to revoke: exactly one of the three.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(
+    examples(json!({"credentialId": "9f2c1e5a7b3d4c6e8f0a1b2c3d4e5f60"})),
+    min_properties = 1,
+    max_properties = 1
+)]
 pub struct Revocation {
     /// One credential.
+    #[schema(value_type = Option<CredentialId>)]
     pub credential_id: Option<String>,
     /// All credentials that a key got until now.
     pub api_key_id: Option<String>,
@@ -136,9 +184,14 @@ impl Auth {
         };
         let password = tokens::sign(&self.inner().keys, Purpose::RegistryCredential, &claims)
             .map_err(|error| RequestError::Internal(error.to_string()))?;
+        let repositories = match &target {
+            Some(target) => target.repository().to_string(),
+            None => format!("{}/", workspace.prefix),
+        };
+        let reach = format!("{actions} on {repositories}");
         let pull_host = hosts.pull_host();
         Ok(IssuedCredential {
-            provider: "builtin",
+            provider: PROVIDER,
             push_registry: format!("{}/{}", hosts.push, workspace.prefix),
             pull_registry: format!("{pull_host}/{}", workspace.prefix),
             push_image: target.as_ref().map(|target| target.reference(&hosts.push)),
@@ -147,6 +200,7 @@ impl Auth {
             password: password.reveal().to_owned(),
             expires_at: Millis(expires_at_s.saturating_mul(1000)).rfc3339(),
             credential_id: id,
+            reach,
         })
     }
 
@@ -193,8 +247,9 @@ impl Auth {
                 "revoking credentials takes a key with the role admin",
             )));
         }
+        let now = self.clock().now();
         let mut change = self.metadata().begin().await?;
-        match (
+        let target = match (
             &revocation.credential_id,
             &revocation.api_key_id,
             revocation.all,
@@ -205,15 +260,16 @@ impl Auth {
                         "credentialId is no id of a credential: give the one that came with it",
                     )));
                 }
-                let now = self.clock().now();
                 // Each is a row for half a day.
                 self.inner()
                     .credentials_revoked
                     .take(principal.key().id.clone(), now)?;
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
+                let id = id.to_ascii_lowercase();
                 change
-                    .revoke_credential(&workspace.id, &id.to_ascii_lowercase(), now, kept_until)
+                    .revoke_credential(&workspace.id, &id, now, kept_until)
                     .await?;
+                credential_actor(&id)
             }
             (None, Some(id), None) => {
                 if id.contains(char::is_control) {
@@ -226,14 +282,22 @@ impl Auth {
                         "this workspace has no such API key",
                     )));
                 }
+                key_actor(id)
             }
-            (None, None, Some(true)) => change.revoke_workspace_credentials(workspace).await?,
+            (None, None, Some(true)) => {
+                change.revoke_workspace_credentials(workspace).await?;
+                String::from("all")
+            }
             _ => {
                 return Err(RequestError::BadRequest(String::from(
                     "say what to revoke by exactly one of credentialId, apiKeyId and \"all\": true",
                 )));
             }
-        }
+        };
+        let id = Some(workspace.id.as_str());
+        change
+            .audit(&principal.did(id, "credential.revoke", &target, now))
+            .await?;
         Ok(change.commit().await?)
     }
 }

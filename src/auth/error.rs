@@ -4,6 +4,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::allowance::Throttled;
 use super::refusal::Refusal;
@@ -64,7 +65,7 @@ pub struct InUse {
 }
 
 /// The fixed words of `details.reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InUseReason {
     /// Another workspace has it, or is about to.
@@ -80,7 +81,7 @@ pub enum InUseReason {
 }
 
 /// Who or what needs something.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
     /// `workspace`, `lease`, `index`, `manifest` or `tag`.

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Instrument as _;
+use utoipa::ToSchema;
 
 use super::key_files;
 use super::key_rows;
@@ -23,7 +24,7 @@ use super::key_schedule::{CLOCK_LEEWAY_MS, Change, Plan, Schedule};
 use super::keys::{KeyError, KeyLocation, Purpose, SigningKey, signer};
 use super::secrets::SecretText;
 use crate::clock::{Clock, Millis};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, NewAuditEvent, Transaction};
 
 /// How often [`KeyRing::keep`] is to be called: a key that another replica took back must be dead here within five
 /// seconds.
@@ -202,25 +203,44 @@ impl KeyRing {
     /// # Errors
     /// [`KeyError::NotNow`] for a rotation while another one is under way.
     pub(super) async fn change(&self, change: Change) -> Result<(), KeyError> {
+        self.run(change, None).await
+    }
+
+    /// The same for somebody, whom the audit log names.
+    pub(super) async fn change_for(&self, change: Change, report: Report) -> Result<(), KeyError> {
+        self.run(change, Some(report)).await
+    }
+
+    async fn run(&self, change: Change, report: Option<Report>) -> Result<(), KeyError> {
         let ring = self.clone();
-        let task = async move { ring.do_change(change).await };
+        let task = async move { ring.do_change(change, report).await };
         tokio::spawn(task.in_current_span()).await?
     }
 
-    async fn do_change(&self, change: Change) -> Result<(), KeyError> {
+    async fn do_change(&self, change: Change, report: Option<Report>) -> Result<(), KeyError> {
         let ring = &self.0;
         let _turn = ring.turn.lock().await;
         let now = ring.clock.now();
         match &ring.source {
             Source::Files(folder) => {
                 let (folder, schedule) = (folder.clone(), ring.schedule);
+                let reporting = match &report {
+                    Some(report) => Some(report.begin().await?),
+                    None => None,
+                };
                 let (done, keys) =
                     blocking(move || change_files(&folder, schedule, &change, now)).await?;
                 self.remember(keys);
-                done
+                done?;
+                match reporting {
+                    Some(reporting) => Ok(reporting.commit().await?),
+                    None => Ok(()),
+                }
             }
             Source::Database { metadata, secret } => {
-                let keys = change_rows(metadata, secret, ring.schedule, &change, now).await?;
+                let event = report.as_ref().map(|report| &report.event);
+                let keys =
+                    change_rows(metadata, secret, ring.schedule, &change, event, now).await?;
                 self.remember(keys);
                 Ok(())
             }
@@ -260,11 +280,26 @@ fn ordered(mut keys: Vec<SigningKey>) -> Vec<SigningKey> {
     keys
 }
 
+/// What the audit log says of a change.
+pub(super) struct Report {
+    pub(super) metadata: Metadata,
+    pub(super) event: NewAuditEvent,
+}
+
+impl Report {
+    /// The event, to be kept once the files are changed and to be dropped if they are not.
+    async fn begin(&self) -> Result<Transaction, KeyError> {
+        let mut transaction = self.metadata.begin().await?;
+        transaction.audit(&self.event).await?;
+        Ok(transaction)
+    }
+}
+
 /// Ends every signing key, also those that cannot be read any more, and makes new ones. For an installation that is
 /// stopped, or a database: servers that run on it notice.
 pub(super) async fn reset(
     location: &KeyLocation,
-    metadata: &Metadata,
+    report: &Report,
     schedule: Schedule,
     now: Millis,
 ) -> Result<(), KeyError> {
@@ -276,11 +311,13 @@ pub(super) async fn reset(
                 key_files::remove_all(&folder)?;
                 key_files::apply(&folder, &first)
             };
-            blocking(work).await
+            let reporting = report.begin().await?;
+            blocking(work).await?;
+            Ok(reporting.commit().await?)
         }
         KeyLocation::Database(secret) => {
             let secret = key_rows::long_enough(secret.as_ref())?;
-            let mut transaction = metadata.begin().await?;
+            let mut transaction = report.begin().await?;
             key_rows::remove_all(&mut transaction).await?;
             key_rows::apply(&mut transaction, secret, &first).await?;
             Ok(transaction.commit().await?)
@@ -326,12 +363,16 @@ async fn change_rows(
     secret: &SecretText,
     schedule: Schedule,
     change: &Change,
+    event: Option<&NewAuditEvent>,
     now: Millis,
 ) -> Result<Vec<SigningKey>, KeyError> {
     let mut transaction = metadata.begin().await?;
     let keys = key_rows::hold(&mut transaction, secret).await?;
     let plan = schedule.plan(change, &keys, now)?;
     key_rows::apply(&mut transaction, secret, &plan).await?;
+    if let Some(event) = event {
+        transaction.audit(event).await?;
+    }
     transaction.commit().await?;
     log(&plan);
     Ok(plan.result(&keys))
@@ -350,20 +391,26 @@ fn log(plan: &Plan) {
 }
 
 /// A JWK set (RFC 7517).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct JwkSet {
     /// Its keys.
     pub keys: Vec<Jwk>,
 }
 
 /// A public Ed25519 key (RFC 8037).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Jwk {
+    #[schema(examples("OKP"))]
     kty: &'static str,
+    #[schema(examples("Ed25519"))]
     crv: &'static str,
+    #[schema(examples("EdDSA"))]
     alg: &'static str,
+    #[schema(examples("sig"))]
     r#use: &'static str,
+    #[schema(examples("3q2-7wXyZ0a1b2c3"))]
     kid: String,
+    #[schema(examples("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"))]
     x: String,
 }
 

@@ -18,6 +18,7 @@ use super::key_rows;
 use super::secrets::SecretText;
 use crate::clock::Millis;
 use crate::config::{Config, DatabaseLocation};
+use crate::grammar::{documented, word};
 use crate::metadata::MetadataError;
 
 /// Signing keys of one purpose at most; rotation leaves two or three.
@@ -64,6 +65,11 @@ impl Purpose {
             .find(|purpose| purpose.as_str() == name)
     }
 }
+
+documented!(
+    Purpose,
+    word("What a key signs.", Purpose::ALL.map(Purpose::as_str))
+);
 
 /// What can go wrong with signing keys.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::action::ActionSet;
 use super::keys::Standing;
+use super::origin::{SecretOwner, credential_actor, key_actor};
 use super::principal::{Narrowing, PatternCache, Principal, PrincipalKind};
 use super::role::Role;
 use crate::clock::Millis;
@@ -34,6 +35,19 @@ pub(super) struct Proof {
     pub(super) expires_at: Millis,
     /// The standing of the key that signed it.
     pub(super) signed_by: Standing,
+}
+
+impl Proof {
+    /// Whose the token is, also where it counts no longer.
+    pub(super) fn owner(&self) -> SecretOwner {
+        SecretOwner {
+            actor: match &self.credential {
+                Some(limits) => credential_actor(&limits.id),
+                None => key_actor(&self.key_id),
+            },
+            workspace_id: Some(self.workspace_id.clone()),
+        }
+    }
 }
 
 /// As of which revocations a token was issued: a later one voids it.
@@ -169,12 +183,13 @@ pub(super) async fn principal_of_key(
     let by_key = Principal {
         kind,
         id: key.id.clone(),
-        actor: format!("key:{}", key.id),
+        actor: key_actor(&key.id),
         role,
         expires_at: key.expires_at,
         workspace,
         narrowing,
         basis: basis.clone(),
+        origin: None,
         key,
     };
     match basis {
@@ -221,7 +236,7 @@ async fn by_token(
     Ok(Principal {
         kind: PrincipalKind::RegistryCredential,
         id: limits.id.clone(),
-        actor: format!("credential:{}", limits.id),
+        actor: credential_actor(&limits.id),
         narrowing: Narrowing {
             images: by_key.narrowing.images,
             repository: limits.repository.clone(),

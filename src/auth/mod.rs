@@ -18,8 +18,10 @@ mod keys;
 mod last_used;
 mod live;
 mod managing;
+mod origin;
 mod principal;
 mod refusal;
+mod rejection;
 mod role;
 mod rotation;
 mod scope;
@@ -39,8 +41,7 @@ use std::sync::Arc;
 pub use action::{Action, ActionSet, UnknownAction};
 pub use allowance::Throttled;
 pub use authenticate::{
-    AuthenticationError, BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES,
-    basic_credentials, single_header,
+    BasicCredentials, BearerCaller, Caller, MAX_HEADER_BYTES, basic_credentials, single_header,
 };
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
@@ -49,10 +50,14 @@ pub use granted::{Delete, Granted, GrantedCatalog, Manage, Permission, Pull, Pus
 pub use key_ring::{Jwk, JwkSet};
 pub use keys::{KeyError, KeyLocation, Purpose};
 pub use managing::{Covers, Manager, ToAdminister, ToChange, ToLease, ToRead, Wish, require};
+pub use origin::{Origin, SecretOwner, credential_actor, key_actor};
+pub(crate) use principal::ImagePattern;
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
 pub use refusal::{ChallengeError, Refusal};
+pub use rejection::{AuthenticationError, Rejection};
+pub(crate) use role::WorkspaceRole;
 pub use role::{Right, Role, UnknownRole};
 pub use rotation::{
     RotateSigningKeys, SIGNING_KEYS_INTERVAL, SigningKeyView, reset_signing_keys,
@@ -62,6 +67,7 @@ pub use scope::{
     CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
 };
 pub use secret_file::write_secret_file;
+pub(crate) use secrets::Secret;
 pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, SecretText};
 pub use target::RegistryHosts;
 pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};

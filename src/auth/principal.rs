@@ -7,8 +7,10 @@ use globset::{GlobBuilder, GlobSet};
 
 use super::action::ActionSet;
 use super::live::Basis;
+use super::origin::Origin;
 use super::role::Role;
 use crate::clock::Millis;
+use crate::grammar::{documented, text, whole};
 use crate::metadata::{ApiKey, MetadataError, Workspace};
 use crate::oci::{ImageName, RepositoryName};
 
@@ -54,6 +56,7 @@ pub struct Principal {
     pub(super) narrowing: Narrowing,
     pub(super) expires_at: Option<Millis>,
     pub(super) basis: Basis,
+    pub(super) origin: Option<Origin>,
 }
 
 impl Principal {
@@ -110,6 +113,12 @@ impl Principal {
     pub fn actor(&self) -> &str {
         &self.actor
     }
+
+    /// The request that it came with; none where it was looked up again inside a change.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
 }
 
 impl fmt::Debug for Principal {
@@ -145,6 +154,20 @@ impl Narrowing {
         self.actions
     }
 }
+
+/// What a pattern is made of, as its message tells it.
+const PATTERN: &str = "[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*";
+
+pub(crate) enum ImagePattern {}
+documented!(
+    ImagePattern,
+    text(
+        "A glob of image names: `*` and `?` stay within one component, `**` as a whole component crosses.",
+        1..=MAX_PATTERN_BYTES,
+        "web/*"
+    )
+    .pattern(whole(PATTERN))
+);
 
 /// Globs of image names (without the prefix).
 ///
@@ -260,12 +283,10 @@ mod tests {
     use super::*;
     use crate::oci::testing::{made_by, near, whole};
 
-    /// What a pattern is made of, as its message tells it.
-    const GRAMMAR: &str = "[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*";
     const SOME_PATTERNS: &str = "(\\*\\*|[a-c*?-]{1,4})(/(\\*\\*|[a-c*?-]{1,4})){0,3}";
     const SOME_IMAGES: &str = "[a-c]{1,3}(-[a-c]{1,2})?(/[a-c]{1,3}){0,3}";
 
-    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(GRAMMAR));
+    static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| whole(PATTERN));
 
     /// The regular expression of a pattern without `**`: what globs have meant since they are.
     fn meaning(pattern: &str) -> Regex {

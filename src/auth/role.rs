@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionSet};
+use crate::grammar::{documented, word};
 
 /// What a key is for. Ordered by power within a workspace up to `Admin`; the last two stand beside that order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,11 +96,15 @@ impl Role {
     /// Whether a key of this role may make a key of `other`.
     #[must_use]
     pub fn may_hand_out(self, other: Self) -> bool {
-        let belongs_to_a_workspace = match other {
+        other.is_of_a_workspace() && self.may(Right::Administer)
+    }
+
+    /// Whether API keys of a workspace may have it.
+    const fn is_of_a_workspace(self) -> bool {
+        match self {
             Self::Viewer | Self::Builder | Self::Developer | Self::Admin => true,
             Self::Operator | Self::Puller => false,
-        };
-        belongs_to_a_workspace && self.may(Right::Administer)
+        }
     }
 
     /// Its name.
@@ -125,6 +130,23 @@ impl Role {
         }
     }
 }
+
+documented!(
+    Role,
+    word("What a key is for.", Role::ALL.map(Role::as_str))
+);
+
+pub(crate) enum WorkspaceRole {}
+documented!(
+    WorkspaceRole,
+    word(
+        "What an API key of a workspace is for.",
+        Role::ALL
+            .into_iter()
+            .filter(|role| role.is_of_a_workspace())
+            .map(Role::as_str)
+    )
+);
 
 impl fmt::Display for Role {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

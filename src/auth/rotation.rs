@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::key_ring::{self, KEEP_INTERVAL};
+use super::key_ring::{self, KEEP_INTERVAL, Report};
 use super::key_rows;
 use super::key_schedule::Change;
 use super::keys::{KeyError, KeyLocation, Purpose, SigningKey, signer};
@@ -13,46 +14,68 @@ use super::role::Right;
 use super::secrets::SecretText;
 use super::{Auth, AuthOptions, RequestError};
 use crate::clock::{Clock, Millis};
-use crate::metadata::Metadata;
+use crate::grammar::{Time, documented, word};
+use crate::metadata::{Metadata, NewAuditEvent};
 
 /// How often [`Auth::keep_signing_keys`] is to be called.
 pub const SIGNING_KEYS_INTERVAL: Duration = KEEP_INTERVAL;
 
 /// Which keys to replace, and how.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"purpose": "access"})))]
 pub struct RotateSigningKeys {
     /// The purpose of the keys; all when absent.
+    #[schema(value_type = Option<Purpose>)]
     pub purpose: Option<String>,
     /// The old keys end at once, with everything that they signed.
     pub now: Option<bool>,
 }
 
-/// A signing key, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A signing key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SigningKeyView {
     /// Its id: the `kid` of its tokens.
+    #[schema(examples("3q2-7wXyZ0a1b2c3"))]
     pub id: String,
     /// `access` or `credential`.
+    #[schema(value_type = Purpose)]
     pub purpose: &'static str,
     /// `pending`, `signing` or `verifying`.
+    #[schema(value_type = SigningKeyState)]
     pub state: &'static str,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// From when on it signs.
+    #[schema(value_type = Time)]
     pub signs_from: String,
     /// When its last token has ended; none while no other one follows.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
 }
 
+const PENDING: &str = "pending";
+const SIGNING: &str = "signing";
+const VERIFYING: &str = "verifying";
+
+enum SigningKeyState {}
+documented!(
+    SigningKeyState,
+    word(
+        "What a key does: it will sign, it signs, or it verifies what it has signed.",
+        [PENDING, SIGNING, VERIFYING]
+    )
+);
+
 fn view(key: &SigningKey, signs: bool, now: Millis) -> SigningKeyView {
     let state = if key.times.signs_from > now {
-        "pending"
+        PENDING
     } else if signs {
-        "signing"
+        SIGNING
     } else {
-        "verifying"
+        VERIFYING
     };
     SigningKeyView {
         id: key.id().to_owned(),
@@ -94,12 +117,19 @@ impl Auth {
                 RequestError::BadRequest(format!("purpose: {names}; leave it out for both"))
             })?],
         };
-        let change = if request.now.unwrap_or(false) {
-            Change::Replace(purposes)
+        let now = self.clock().now();
+        let event = principal.did(None, "signing_key.rotate", &names(&purposes), now);
+        let (change, event) = if request.now.unwrap_or(false) {
+            let event = event.because("what the old keys signed ended with them");
+            (Change::Replace(purposes), event)
         } else {
-            Change::Rotate(purposes)
+            (Change::Rotate(purposes), event)
         };
-        self.inner().keys.change(change).await?;
+        let report = Report {
+            metadata: self.metadata().clone(),
+            event,
+        };
+        self.inner().keys.change_for(change, report).await?;
         self.signing_keys(principal)
     }
 
@@ -117,7 +147,24 @@ pub async fn reset_signing_keys(
     metadata: &Metadata,
     clock: &Clock,
 ) -> Result<(), KeyError> {
-    key_ring::reset(&options.keys, metadata, options.schedule(), clock.now()).await
+    let now = clock.now();
+    let event = NewAuditEvent::new(
+        now,
+        None,
+        "reset",
+        "signing_key.reset",
+        &names(&Purpose::ALL),
+    );
+    let report = Report {
+        metadata: metadata.clone(),
+        event,
+    };
+    key_ring::reset(&options.keys, &report, options.schedule(), now).await
+}
+
+fn names(purposes: &[Purpose]) -> String {
+    let names: Vec<&str> = purposes.iter().map(|purpose| purpose.as_str()).collect();
+    names.join(", ")
 }
 
 /// Wraps the signing keys of a database by the configured secret, which `previous` did until now; how many there are.

@@ -4,12 +4,15 @@ use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::grammar::{documented, text, whole};
+
 /// What every API key starts with, so that people and secret scanners know one when they see it.
 pub const API_KEY_PREFIX: &str = "berth_";
 /// 43 digits of base 62 carry 256 bits.
 const BODY_LENGTH: usize = 43;
 /// Digits that catch a mistyped key before the database is asked.
 const CHECKSUM_LENGTH: usize = 6;
+const SECRET_LENGTH: usize = API_KEY_PREFIX.len() + BODY_LENGTH + CHECKSUM_LENGTH;
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// The largest multiple of 62 in a byte: random bytes from there on are thrown away, so that each digit is as likely.
 const FAIR: u8 = 248;
@@ -17,6 +20,17 @@ const FAIR: u8 = 248;
 /// The secret half of an API key. It has no `Debug` and no `Display`: showing it is a deliberate act.
 #[derive(Clone)]
 pub struct ApiKeySecret(String);
+
+pub(crate) enum Secret {}
+documented!(
+    Secret,
+    text(
+        "The secret: it is shown this once.",
+        SECRET_LENGTH..=SECRET_LENGTH,
+        "berth_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg000000"
+    )
+    .pattern(whole("berth_[0-9A-Za-z]{49}"))
+);
 
 /// SHA-256 of an API key, in hex. The key is 256 random bits, so that a fast hash is enough.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,12 +1,28 @@
 //! The image that a credential is asked for: bare (`my-app:v1`), with the prefix, or a full reference with one of our
 //! own hosts. Anything else is refused with a sentence that says which part is wrong.
 
+use std::ops::RangeInclusive;
+
 use super::error::RequestError;
+use crate::grammar::{documented, text, whole};
 use crate::metadata::Workspace;
 use crate::oci::{ImageName, RepositoryName, Tag};
 
 /// Bytes of a target at most: host, repository and tag.
 const MAX_TARGET_BYTES: usize = 1024;
+const TARGET_LENGTHS: RangeInclusive<usize> = 1..=MAX_TARGET_BYTES;
+
+pub(super) enum ImageReference {}
+documented!(
+    ImageReference,
+    text(
+        "An image of the workspace with a tag or without: its name alone, with the prefix, or with one of the \
+         registry's own hosts too.",
+        TARGET_LENGTHS,
+        "my-app:v1"
+    )
+    .pattern(whole("[^@]+"))
+);
 
 /// How this registry is reached.
 #[derive(Clone, Debug)]
@@ -51,7 +67,7 @@ impl Target {
         hosts: &RegistryHosts,
     ) -> Result<Self, RequestError> {
         let bad = |message: String| RequestError::BadRequest(format!("targetImage: {message}"));
-        if text.is_empty() || text.len() > MAX_TARGET_BYTES {
+        if !TARGET_LENGTHS.contains(&text.len()) {
             return Err(bad(format!(
                 "an image reference has 1 to {MAX_TARGET_BYTES} bytes"
             )));

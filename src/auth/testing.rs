@@ -2,7 +2,7 @@
 //! hand, and callers.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    ApiKeySecret, Auth, AuthOptions, IssuedCredential, KeyLocation, Principal, RegistryHosts,
-    RequestError, TokenAnswer, TokenCredentials, TokenRequest, basic_credentials,
+    ApiKeySecret, Auth, AuthOptions, IssuedCredential, KeyLocation, Origin, Principal,
+    RegistryHosts, RequestError, TokenAnswer, TokenCredentials, TokenRequest, basic_credentials,
 };
 use crate::clock::{Clock, Millis};
 use crate::config::DatabaseLocation;
 use crate::metadata::{Account, Metadata, MetadataOptions, NewApiKey, NewWorkspace};
+use crate::telemetry::RequestId;
 
 /// 2026-01-01T00:00:00Z.
 pub(crate) const START: Millis = Millis(1_767_225_600_000);
@@ -39,7 +40,10 @@ pub(crate) async fn metadata() -> (Metadata, Clock, TempDir) {
 }
 
 /// Where the requests of tests come from.
-pub(crate) const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) static HERE: LazyLock<Origin> = LazyLock::new(|| Origin {
+    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    request_id: RequestId::fresh(),
+});
 
 /// Options of an embedded installation in `folder`.
 pub(crate) fn options(folder: &TempDir) -> AuthOptions {
@@ -121,7 +125,7 @@ impl Installation {
 
     pub(crate) async fn operator(&self) -> Arc<Principal> {
         self.auth
-            .authenticate_api(Some(&bearer(&self.operator_secret)), HERE)
+            .authenticate_api(Some(&bearer(&self.operator_secret)), &HERE)
             .await
             .unwrap()
     }
@@ -130,7 +134,7 @@ impl Installation {
     pub(crate) async fn other_admin(&self) -> Arc<Principal> {
         let key = make_key(&self.auth, Some("other"), "admin", &json!({})).await;
         self.auth
-            .authenticate_api(Some(&bearer(&key.key)), HERE)
+            .authenticate_api(Some(&bearer(&key.key)), &HERE)
             .await
             .unwrap()
     }
@@ -161,7 +165,7 @@ impl Installation {
     ) -> Result<IssuedCredential, RequestError> {
         let principal = self
             .auth
-            .authenticate_api(Some(&bearer(key)), HERE)
+            .authenticate_api(Some(&bearer(key)), &HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(principal.workspace().unwrap());
@@ -189,7 +193,7 @@ impl Installation {
             .auth
             .issue_access_token(&TokenRequest {
                 credentials,
-                from: HERE,
+                from: HERE.clone(),
                 scopes,
             })
             .await;

@@ -14,14 +14,14 @@ fn name(text: &str) -> RepositoryName {
     text.parse().unwrap()
 }
 
-fn message<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
+fn message<T: std::fmt::Debug, E: std::error::Error>(result: Result<T, E>) -> String {
     result.unwrap_err().to_string()
 }
 
 async fn grants(installation: &Installation, header: &str, repository: &str) -> ActionSet {
     let caller = installation
         .auth
-        .authenticate_registry(Some(header), HERE)
+        .authenticate_registry(Some(header), &HERE)
         .await
         .unwrap();
     let repository = name(repository);
@@ -47,7 +47,7 @@ mod who_gets_in {
         let installation = Installation::start().await;
         let caller = installation
             .auth
-            .authenticate_registry(None, HERE)
+            .authenticate_registry(None, &HERE)
             .await
             .unwrap();
         assert!(matches!(caller, Caller::Anonymous));
@@ -81,7 +81,7 @@ mod who_gets_in {
         for user in ["", "anyone", "t-main"] {
             let caller = installation
                 .auth
-                .authenticate_registry(Some(&basic(user, &key.key)), HERE)
+                .authenticate_registry(Some(&basic(user, &key.key)), &HERE)
                 .await
                 .unwrap();
             assert!(installation.auth.grant_base(&caller).is_ok());
@@ -119,9 +119,10 @@ mod who_gets_in {
         ] {
             let refusal = installation
                 .auth
-                .authenticate_registry(Some(header), HERE)
+                .authenticate_registry(Some(header), &HERE)
                 .await
                 .map(|_| ())
+                .map_err(Refusal::from)
                 .unwrap_err();
             assert!(
                 matches!(refusal, Refusal::Challenge { .. }),
@@ -130,7 +131,7 @@ mod who_gets_in {
             assert!(
                 installation
                     .auth
-                    .authenticate_api(Some(header), HERE)
+                    .authenticate_api(Some(header), &HERE)
                     .await
                     .is_err(),
                 "{header}"
@@ -139,7 +140,7 @@ mod who_gets_in {
         assert!(
             installation
                 .auth
-                .authenticate_api(None, HERE)
+                .authenticate_api(None, &HERE)
                 .await
                 .is_err()
         );
@@ -158,7 +159,7 @@ mod who_gets_in {
             .token(&basic("t-main", &credential.password), &[])
             .await;
         let registry = async |header: String| {
-            auth.authenticate_registry(Some(&header), HERE)
+            auth.authenticate_registry(Some(&header), &HERE)
                 .await
                 .map(|_| ())
         };
@@ -185,8 +186,11 @@ mod who_gets_in {
                 .contains("user name t-main")
         );
 
-        let api =
-            async |header: String| auth.authenticate_api(Some(&header), HERE).await.map(|_| ());
+        let api = async |header: String| {
+            auth.authenticate_api(Some(&header), &HERE)
+                .await
+                .map(|_| ())
+        };
         assert!(api(bearer(operator)).await.is_ok());
         assert!(api(basic("x", &key.key)).await.is_ok());
         assert!(api(bearer(&credential.password)).await.is_err());
@@ -201,14 +205,14 @@ mod who_gets_in {
         let key = installation.key("admin", json!({})).await;
         let result = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .map(|_| ());
         assert!(message(result).contains("registry credential"));
         assert!(
             installation
                 .auth
-                .authenticate_api(Some(&bearer(&key.key)), HERE)
+                .authenticate_api(Some(&bearer(&key.key)), &HERE)
                 .await
                 .is_ok()
         );
@@ -223,14 +227,14 @@ mod who_gets_in {
         assert!(
             installation
                 .auth
-                .authenticate_api(Some(&bearer(&key.key)), HERE)
+                .authenticate_api(Some(&bearer(&key.key)), &HERE)
                 .await
                 .is_ok()
         );
         installation.clock.advance(10_000);
         let error = installation
             .auth
-            .authenticate_api(Some(&bearer(&key.key)), HERE)
+            .authenticate_api(Some(&bearer(&key.key)), &HERE)
             .await
             .unwrap_err();
         assert!(error.to_string().contains("expired"));
@@ -275,7 +279,7 @@ mod what_is_granted {
         let key = installation.key("admin", json!({})).await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .unwrap();
         let answer =
@@ -353,7 +357,7 @@ mod what_is_granted {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
+            .authenticate_registry(Some(&bearer(token.token.reveal())), &HERE)
             .await
             .unwrap();
         assert!(
@@ -401,7 +405,7 @@ mod what_is_granted {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .unwrap();
         let catalog = installation.auth.grant_catalog(&caller).await.unwrap();
@@ -414,7 +418,7 @@ mod what_is_granted {
         assert_eq!(token.scope, "registry:catalog:*");
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
+            .authenticate_registry(Some(&bearer(token.token.reveal())), &HERE)
             .await
             .unwrap();
         assert!(installation.auth.grant_catalog(&caller).await.is_ok());
@@ -450,7 +454,7 @@ mod what_is_taken_back {
     async fn rejected(installation: &Installation, header: &str) -> bool {
         installation
             .auth
-            .authenticate_registry(Some(header), HERE)
+            .authenticate_registry(Some(header), &HERE)
             .await
             .is_err()
     }
@@ -460,7 +464,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
+            .authenticate_api(Some(&bearer(&installation.main_secret)), &HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -588,7 +592,7 @@ mod what_is_taken_back {
         // And their row does not stand in the way of our own revocation.
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
+            .authenticate_api(Some(&bearer(&installation.main_secret)), &HERE)
             .await
             .unwrap();
         installation
@@ -604,7 +608,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
+            .authenticate_api(Some(&bearer(&installation.main_secret)), &HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -628,7 +632,7 @@ mod what_is_taken_back {
         let developer = installation.key("developer", json!({})).await;
         let developer = installation
             .auth
-            .authenticate_api(Some(&bearer(&developer.key)), HERE)
+            .authenticate_api(Some(&bearer(&developer.key)), &HERE)
             .await
             .unwrap();
         let all = Revocation {
@@ -650,7 +654,7 @@ mod what_is_taken_back {
         let credential = installation.credential(&key.key, json!({})).await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&basic("t-main", &credential.password)), HERE)
+            .authenticate_registry(Some(&basic("t-main", &credential.password)), &HERE)
             .await
             .unwrap();
         let granted = installation
@@ -664,7 +668,7 @@ mod what_is_taken_back {
         };
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
+            .authenticate_api(Some(&bearer(&installation.main_secret)), &HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -701,7 +705,7 @@ mod what_is_taken_back {
             .await;
         let caller = installation
             .auth
-            .authenticate_registry(Some(&bearer(token.token.reveal())), HERE)
+            .authenticate_registry(Some(&bearer(token.token.reveal())), &HERE)
             .await
             .unwrap();
         let granted = installation
@@ -733,7 +737,7 @@ mod what_is_taken_back {
         let installation = Installation::start().await;
         let admin = installation
             .auth
-            .authenticate_api(Some(&bearer(&installation.main_secret)), HERE)
+            .authenticate_api(Some(&bearer(&installation.main_secret)), &HERE)
             .await
             .unwrap();
         let workspace = Arc::clone(admin.workspace().unwrap());
@@ -780,7 +784,7 @@ mod what_tokens_are {
             message(
                 installation
                     .auth
-                    .authenticate_registry(Some(&password), HERE)
+                    .authenticate_registry(Some(&password), &HERE)
                     .await
                     .map(|_| ())
             )
@@ -790,16 +794,17 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header), HERE)
+                .authenticate_registry(Some(&header), &HERE)
                 .await
                 .is_ok()
         );
         installation.clock.advance(50_000);
         let refusal = installation
             .auth
-            .authenticate_registry(Some(&header), HERE)
+            .authenticate_registry(Some(&header), &HERE)
             .await
             .map(|_| ())
+            .map_err(Refusal::from)
             .unwrap_err();
         let Refusal::Challenge {
             error: Some(ChallengeError::InvalidToken),
@@ -818,7 +823,7 @@ mod what_tokens_are {
         let installation = Installation::start().await;
         let request = TokenRequest {
             credentials: None,
-            from: HERE,
+            from: HERE.clone(),
             scopes: vec![],
         };
         let error = installation
@@ -834,7 +839,7 @@ mod what_tokens_are {
             credentials: Some(TokenCredentials::RefreshToken(SecretText::new(
                 text.to_owned(),
             ))),
-            from: HERE,
+            from: HERE.clone(),
             scopes: vec![
                 String::from("repository:t-main/a:pull,push"),
                 String::from("repository:t-other/a:pull x"),
@@ -885,7 +890,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header), HERE)
+                .authenticate_registry(Some(&header), &HERE)
                 .await
                 .is_ok()
         );
@@ -927,7 +932,7 @@ mod what_tokens_are {
         let stranger = SigningKey::generate(Purpose::AccessToken, START, START).unwrap();
         let now = installation.clock.now().seconds();
         let taken = async |token: &str| {
-            auth.authenticate_registry(Some(&bearer(token)), HERE)
+            auth.authenticate_registry(Some(&bearer(token)), &HERE)
                 .await
                 .is_ok()
         };
@@ -1153,7 +1158,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header), HERE)
+                .authenticate_registry(Some(&header), &HERE)
                 .await
                 .is_ok()
         );
@@ -1161,7 +1166,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header), HERE)
+                .authenticate_registry(Some(&header), &HERE)
                 .await
                 .is_ok()
         );
@@ -1169,7 +1174,7 @@ mod what_tokens_are {
         assert!(
             installation
                 .auth
-                .authenticate_registry(Some(&header), HERE)
+                .authenticate_registry(Some(&header), &HERE)
                 .await
                 .is_err()
         );
@@ -1314,7 +1319,7 @@ mod what_credentials_are {
         installation.clock.advance(1_000);
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .unwrap();
         installation.auth.flush_last_used().await.unwrap();
@@ -1337,7 +1342,7 @@ async fn requests_may_move_between_threads() {
     }
     let installation = Installation::start().await;
     let auth = &installation.auth;
-    let caller = is_send(auth.authenticate_registry(None, HERE))
+    let caller = is_send(auth.authenticate_registry(None, &HERE))
         .await
         .unwrap();
     let repository = name("t-main/a");
@@ -1346,10 +1351,10 @@ async fn requests_may_move_between_threads() {
             .await
             .is_err()
     );
-    assert!(is_send(auth.authenticate_api(None, HERE)).await.is_err());
+    assert!(is_send(auth.authenticate_api(None, &HERE)).await.is_err());
     let request = TokenRequest {
         credentials: None,
-        from: HERE,
+        from: HERE.clone(),
         scopes: Vec::new(),
     };
     assert!(is_send(auth.issue_access_token(&request)).await.is_err());

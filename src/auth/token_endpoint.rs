@@ -3,19 +3,21 @@
 //! As the distribution project's token specification wants it, asking for more than one may is no error: the token is
 //! the intersection, possibly empty. Bad credentials are an error.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::Auth;
 use super::action::{Action, ActionSet};
 use super::allowance::Throttled;
-use super::authenticate::{AuthenticationError, BasicCredentials};
+use super::authenticate::BasicCredentials;
 use super::decide::{Decision, decide_live};
 use super::granted::GrantedCatalog;
 use super::keys::{KeyError, Purpose};
 use super::live::{Basis, Rights};
+use super::origin::Origin;
 use super::principal::Principal;
+use super::rejection::{AuthenticationError, Rejection};
 use super::scope::{CATALOG_SCOPE, Scope, ScopeError, parse_scopes, repository_scope};
 use super::secrets::SecretText;
 use super::tokens::{self, AccessClaims, AccessEntry, Claims, ParentClaims, ParentCredential};
@@ -38,7 +40,7 @@ pub struct TokenRequest {
     /// Who asks; nobody gets nothing.
     pub credentials: Option<TokenCredentials>,
     /// Where the request came from.
-    pub from: IpAddr,
+    pub from: Origin,
     /// The `scope` parameters, each as it was sent.
     pub scopes: Vec<String>,
 }
@@ -54,7 +56,7 @@ pub struct TokenAnswer {
     /// What it was given for, as scopes with spaces between.
     pub scope: String,
     /// Who it was given to, for the log.
-    pub actor: String,
+    pub principal: Arc<Principal>,
 }
 
 /// Why there is no token.
@@ -62,7 +64,7 @@ pub struct TokenAnswer {
 pub enum TokenEndpointError {
     /// No credentials, or bad ones: 401.
     #[error("{0}")]
-    Unauthorized(String),
+    Unauthorized(Rejection),
     /// Too much was asked for: 400.
     #[error(transparent)]
     BadRequest(#[from] ScopeError),
@@ -80,9 +82,8 @@ pub enum TokenEndpointError {
 impl From<AuthenticationError> for TokenEndpointError {
     fn from(error: AuthenticationError) -> Self {
         match error {
-            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
-                Self::Unauthorized(message)
-            }
+            AuthenticationError::Refused(rejection)
+            | AuthenticationError::InvalidToken(rejection) => Self::Unauthorized(rejection),
             AuthenticationError::Throttled(throttled) => Self::Throttled(throttled),
             AuthenticationError::Unavailable(error) => Self::Unavailable(error),
         }
@@ -97,22 +98,21 @@ impl Auth {
     ) -> Result<TokenAnswer, TokenEndpointError> {
         let principal = match &request.credentials {
             None => {
-                let message =
-                    String::from("a token needs credentials: an API key, or a registry credential");
-                return Err(TokenEndpointError::Unauthorized(message));
+                let message = "a token needs credentials: an API key, or a registry credential";
+                return Err(TokenEndpointError::Unauthorized(Rejection::new(message)));
             }
             Some(TokenCredentials::Password(basic)) => {
-                self.password(&basic.username, &basic.password, request.from)
+                self.password(&basic.username, &basic.password, &request.from)
                     .await?
             }
             Some(TokenCredentials::RefreshToken(token)) => {
-                self.credential(None, token.reveal(), request.from).await?
+                self.credential(None, token.reveal(), &request.from).await?
             }
         };
         self.limit_tokens(&principal)?;
         let scopes = parse_scopes(request.scopes.iter().map(String::as_str))?;
         let workspace = principal.workspace().ok_or_else(|| {
-            TokenEndpointError::Unauthorized(String::from(
+            TokenEndpointError::Unauthorized(Rejection::new(
                 "there are no access tokens for the whole installation",
             ))
         })?;
@@ -147,7 +147,7 @@ impl Auth {
             expires_in: lifetime_s,
             issued_at: Millis(now.seconds() * 1000),
             scope: granted.join(" "),
-            actor: principal.actor().to_owned(),
+            principal,
         })
     }
 
@@ -174,7 +174,7 @@ impl Auth {
 /// What is left of a scope: its text and its entry in the token.
 async fn cut_down(
     rights: &mut Rights<'_>,
-    principal: &std::sync::Arc<Principal>,
+    principal: &Arc<Principal>,
     scope: &Scope,
 ) -> Result<Option<(String, AccessEntry)>, MetadataError> {
     match scope {

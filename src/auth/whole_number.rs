@@ -3,6 +3,9 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A whole number from `LEAST` to `MOST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,18 @@ impl<'de, const LEAST: u64, const MOST: u64> Deserialize<'de> for WholeNumber<LE
         deserializer.deserialize_u64(Reader)
     }
 }
+
+impl<const LEAST: u64, const MOST: u64> PartialSchema for WholeNumber<LEAST, MOST> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(usize::try_from(LEAST).ok())
+            .maximum(usize::try_from(MOST).ok())
+            .into()
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> ToSchema for WholeNumber<LEAST, MOST> {}
 
 struct Reader<const LEAST: u64, const MOST: u64>;
 

@@ -70,10 +70,11 @@ impl Account {
                     .record(create.connection.format, &COLUMNS, &account)?;
             }
             Self::Ls(list) => {
-                let accounts = list.connection.client(context)?.list(&["accounts"])?;
+                let client = list.connection.client(context)?;
+                let accounts = client.pages(&["accounts"], &[])?;
                 context
                     .output
-                    .list(list.connection.format, &COLUMNS, accounts, "accounts")?;
+                    .pages(list.connection.format, &COLUMNS, accounts, "accounts")?;
             }
             Self::Show(show) => {
                 let client = show.connection.client(context)?;
@@ -84,7 +85,7 @@ impl Account {
             }
             Self::Rm(remove) => {
                 let client = remove.connection.client(context)?;
-                client.delete(&["accounts", &remove.name])?;
+                client.delete(&["accounts", &remove.name], &[])?;
                 let text = format!("Account {} is removed.", remove.name);
                 context.output.done(remove.connection.format, &text)?;
             }

@@ -107,15 +107,15 @@ impl ApiKey {
             Self::Ls(list) => {
                 let client = list.connection.client(context)?;
                 let workspace = whoami::workspace(&client)?;
-                let keys = client.list(&["workspaces", &workspace, "api-keys"])?;
+                let keys = client.pages(&["workspaces", &workspace, "api-keys"], &[])?;
                 context
                     .output
-                    .list(list.connection.format, &COLUMNS, keys, "API keys")?;
+                    .pages(list.connection.format, &COLUMNS, keys, "API keys")?;
             }
             Self::Rm(remove) => {
                 let client = remove.connection.client(context)?;
                 let workspace = whoami::workspace(&client)?;
-                client.delete(&["workspaces", &workspace, "api-keys", &remove.id])?;
+                client.delete(&["workspaces", &workspace, "api-keys", &remove.id], &[])?;
                 let text = format!("API key {} is removed.", remove.id);
                 context.output.done(remove.connection.format, &text)?;
             }

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use berth::config::Secret;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url};
+use berth_storage::Digest;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER,
+};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 
 use super::connection::is_loopback;
+use super::pages::Pages;
+use super::refusal::Refusal;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,11 +22,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read, in bytes.
 const ANSWER_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 
-/// Entries asked for in one page of a list.
-const PAGE_SIZE: &str = "1000";
-
-/// Pages read of one list.
-const PAGE_LIMIT: usize = 10_000;
+/// What an address says behind its `?`.
+pub(super) type Query<'a> = &'a [(&'a str, &'a str)];
 
 const USER_AGENT: &str = concat!("berth/", env!("CARGO_PKG_VERSION"));
 
@@ -44,13 +46,8 @@ pub(super) enum ClientError {
     #[error("cannot reach {url}: {reason}")]
     Unreachable { url: String, reason: String },
     /// The server refused.
-    #[error("{message} ({})", details(code, request_id.as_deref(), retry_after.as_deref()))]
-    Refused {
-        code: String,
-        message: String,
-        request_id: Option<String>,
-        retry_after: Option<String>,
-    },
+    #[error("{0}")]
+    Refused(Box<Refusal>),
     /// The server sends elsewhere.
     #[error("{url} redirects to {location}; use that one as the URL")]
     Redirected { url: String, location: String },
@@ -61,20 +58,8 @@ pub(super) enum ClientError {
     #[error("{url} answered with more than {ANSWER_LIMIT_BYTES} bytes")]
     TooLarge { url: String },
     /// A list that never ends.
-    #[error("{url} has more than {PAGE_LIMIT} pages")]
-    TooManyPages { url: String },
-}
-
-/// What stands in brackets behind the server's message.
-fn details(code: &str, request_id: Option<&str>, retry_after: Option<&str>) -> String {
-    let mut details = code.to_owned();
-    if let Some(request_id) = request_id {
-        details.push_str(&format!(", request {request_id}"));
-    }
-    if let Some(seconds) = retry_after {
-        details.push_str(&format!(", try again in {seconds} s"));
-    }
-    details
+    #[error("{url} has more than {limit} pages")]
+    TooManyPages { url: String, limit: usize },
 }
 
 /// What every answer is wrapped in.
@@ -90,14 +75,8 @@ struct Envelope {
 struct ErrorBody {
     code: String,
     message: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    items: Vec<Value>,
     #[serde(default)]
-    next_cursor: Option<String>,
+    details: Value,
 }
 
 /// A connection to one server as one principal.
@@ -161,52 +140,59 @@ impl Client {
 
     /// GET; `segments` are the parts of the path behind `/api/v1`, as they are.
     pub(super) fn get(&self, segments: &[&str]) -> Result<Value, ClientError> {
-        self.send(Method::GET, self.url(segments)?, None)
+        self.get_url(self.url(segments, &[])?)
     }
 
-    /// GET of a list: all its pages.
+    /// GET of a whole address.
+    pub(super) fn get_url(&self, url: Url) -> Result<Value, ClientError> {
+        self.send(self.http.get(url))
+    }
+
+    /// GET of a list, page by page.
+    pub(super) fn pages(
+        &self,
+        segments: &[&str],
+        query: Query<'_>,
+    ) -> Result<Pages<'_>, ClientError> {
+        Ok(Pages::of(self, self.url(segments, query)?))
+    }
+
+    /// GET of a list that fits in memory: all its pages.
     pub(super) fn list(&self, segments: &[&str]) -> Result<Vec<Value>, ClientError> {
-        let url = self.url(segments)?;
-        let mut items = Vec::new();
-        let mut cursor: Option<String> = None;
-        for _ in 0..PAGE_LIMIT {
-            let mut page_url = url.clone();
-            page_url.query_pairs_mut().append_pair("limit", PAGE_SIZE);
-            if let Some(cursor) = &cursor {
-                page_url.query_pairs_mut().append_pair("cursor", cursor);
-            }
-            let answer = self.send(Method::GET, page_url, None)?;
-            let page: Page = serde_json::from_value(answer).map_err(|_| ClientError::Foreign {
-                url: url.to_string(),
-                status: StatusCode::OK,
-            })?;
-            items.extend(page.items);
-            match page.next_cursor {
-                Some(next) => cursor = Some(next),
-                None => return Ok(items),
-            }
-        }
-        Err(ClientError::TooManyPages {
-            url: url.to_string(),
-        })
+        let pages: Result<Vec<_>, _> = self.pages(segments, &[])?.collect();
+        Ok(pages?.concat())
     }
 
     /// POST of a JSON body.
     pub(super) fn post(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
-        self.send(Method::POST, self.url(segments)?, Some(body))
+        self.send(self.http.post(self.url(segments, &[])?).json(body))
+    }
+
+    /// PUT of a JSON body, if need be only over what has this digest now.
+    pub(super) fn put(
+        &self,
+        segments: &[&str],
+        body: &Value,
+        if_match: Option<&Digest>,
+    ) -> Result<Value, ClientError> {
+        let mut request = self.http.put(self.url(segments, &[])?).json(body);
+        if let Some(digest) = if_match {
+            request = request.header(IF_MATCH, format!("\"{digest}\""));
+        }
+        self.send(request)
     }
 
     /// PATCH of a JSON body.
     pub(super) fn patch(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
-        self.send(Method::PATCH, self.url(segments)?, Some(body))
+        self.send(self.http.patch(self.url(segments, &[])?).json(body))
     }
 
     /// DELETE.
-    pub(super) fn delete(&self, segments: &[&str]) -> Result<Value, ClientError> {
-        self.send(Method::DELETE, self.url(segments)?, None)
+    pub(super) fn delete(&self, segments: &[&str], query: Query<'_>) -> Result<Value, ClientError> {
+        self.send(self.http.delete(self.url(segments, query)?))
     }
 
-    fn url(&self, segments: &[&str]) -> Result<Url, ClientError> {
+    fn url(&self, segments: &[&str], query: Query<'_>) -> Result<Url, ClientError> {
         // A URL would swallow these, and the request would mean something else.
         if let Some(name) = segments
             .iter()
@@ -220,15 +206,14 @@ impl Client {
             .pop_if_empty()
             .extend(["api", "v1"])
             .extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
         Ok(url)
     }
 
-    fn send(&self, method: Method, url: Url, body: Option<&Value>) -> Result<Value, ClientError> {
+    fn send(&self, request: RequestBuilder) -> Result<Value, ClientError> {
         self.runtime.block_on(async {
-            let mut request = self.http.request(method, url);
-            if let Some(body) = body {
-                request = request.json(body);
-            }
             let response = request
                 .send()
                 .await
@@ -275,12 +260,13 @@ impl Client {
                 success: false,
                 error: Some(error),
                 ..
-            }) => Err(ClientError::Refused {
+            }) => Err(ClientError::Refused(Box::new(Refusal {
                 code: error.code,
                 message: error.message,
+                details: error.details,
                 request_id,
                 retry_after,
-            }),
+            }))),
             Ok(_) | Err(_) => Err(ClientError::Foreign { url: base, status }),
         }
     }
@@ -296,6 +282,15 @@ impl Client {
             reason,
         }
     }
+}
+
+/// A JSON body of those fields that were given.
+pub(super) fn body(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
+    let fields: Map<String, Value> = fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
+    Value::Object(fields)
 }
 
 /// The innermost error: the outer ones only say that sending failed.

@@ -1,4 +1,4 @@
-//! When a new key ends, as people say it.
+//! When a new key or lease ends, as people say it.
 
 use anyhow::Context as _;
 use berth::clock::Clock;
@@ -20,13 +20,18 @@ pub(super) struct Expiry {
 impl Expiry {
     /// The time, as the API takes it.
     pub(super) fn expires_at(&self, clock: &Clock) -> anyhow::Result<Option<String>> {
-        let Some(seconds) = self.expires_in else {
-            return Ok(self.expires_at.clone());
-        };
-        let milliseconds = i64::try_from(seconds)
-            .ok()
-            .and_then(|seconds| seconds.checked_mul(1000))
-            .context("--expires-in is too long")?;
-        Ok(Some(clock.now().plus(milliseconds).rfc3339()))
+        match self.expires_in {
+            Some(seconds) => after(seconds, clock).map(Some),
+            None => Ok(self.expires_at.clone()),
+        }
     }
+}
+
+/// The time that comes `seconds` from now, as the API takes it.
+pub(super) fn after(seconds: u64, clock: &Clock) -> anyhow::Result<String> {
+    let milliseconds = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| seconds.checked_mul(1000))
+        .context("--expires-in is too long")?;
+    Ok(clock.now().plus(milliseconds).rfc3339())
 }

@@ -5,22 +5,31 @@
 
 mod account;
 mod api_key;
+mod audit;
 mod client;
 mod config;
 mod connection;
 mod credentials;
+mod deletions;
 mod expiry;
 mod health;
+mod image;
 mod installation;
 mod keys;
+mod lease;
+mod listing;
 mod login;
 mod operator_key;
 mod output;
+mod pages;
 mod prompt;
+mod refusal;
 mod serve;
+mod share;
 #[cfg(test)]
 mod tests;
 mod units;
+mod usage;
 mod whoami;
 mod workspace;
 
@@ -33,6 +42,7 @@ use berth::clock::Clock;
 use berth::config::ConfigError;
 use clap::{Parser, Subcommand};
 
+use client::ClientError;
 use output::Output;
 
 /// A self-hosted OCI registry whose credentials reach one team and no other.
@@ -46,6 +56,7 @@ Examples:
   berth serve                               Start a registry in the folder ./data
   berth login --api-key-stdin < data/main.key
   berth credentials --docker-login          Let docker push to your workspace
+  berth image ls                            See what is in it
 
 Client commands take their flags first, then BERTH_URL, BERTH_API_KEY and
 BERTH_WORKSPACE, then what `berth login` saved."
@@ -65,6 +76,18 @@ enum Command {
     Logout(login::Logout),
     Whoami(whoami::Whoami),
     Credentials(credentials::Credentials),
+    #[command(subcommand)]
+    Image(image::Image),
+    #[command(subcommand, hide = true)]
+    Template(image::Template),
+    #[command(subcommand)]
+    Deletions(deletions::Deletions),
+    #[command(subcommand)]
+    Share(share::Share),
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    Usage(usage::Usage),
+    Audit(audit::Audit),
     #[command(subcommand)]
     Account(account::Account),
     #[command(subcommand)]
@@ -102,11 +125,12 @@ pub(crate) fn main() -> ExitCode {
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     let mut stdin = std::io::stdin().lock();
     let input_is_terminal = std::io::stdin().is_terminal();
+    let watched = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
     let context = Context {
         environment: std::env::vars_os().collect(),
         input: &mut stdin,
         input_is_terminal,
-        output: Output::new(&mut stdout, &mut stderr),
+        output: Output::new(&mut stdout, &mut stderr).watched(watched),
         clock: Clock::System,
     };
     ExitCode::from(run(std::env::args_os(), context))
@@ -135,6 +159,13 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
         Command::Logout(command) => command.run(&mut context),
         Command::Whoami(command) => command.run(&mut context),
         Command::Credentials(command) => command.run(&mut context),
+        Command::Image(command) => command.run(&mut context),
+        Command::Template(command) => command.run(&mut context),
+        Command::Deletions(command) => command.run(&mut context),
+        Command::Share(command) => command.run(&mut context),
+        Command::Lease(command) => command.run(&mut context),
+        Command::Usage(command) => command.run(&mut context),
+        Command::Audit(command) => command.run(&mut context),
         Command::Account(command) => command.run(&mut context),
         Command::Workspace(command) => command.run(&mut context),
         Command::ApiKey(command) => command.run(&mut context),
@@ -150,7 +181,7 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
     }
 }
 
-/// One plain line for each thing that is wrong.
+/// One plain line for each thing that is wrong, and below a refusal what the server said of its cause.
 fn report(error: &anyhow::Error, output: &mut Output<'_>) {
     // A reader that went away, as `head` does, is no error of ours, and nobody reads what could be said.
     let reader_went_away = error
@@ -167,5 +198,10 @@ fn report(error: &anyhow::Error, output: &mut Output<'_>) {
     };
     for line in lines {
         let _ = output.note(&format!("error: {}", output::plain(&line)));
+    }
+    if let Some(ClientError::Refused(refusal)) = error.downcast_ref() {
+        for line in refusal.advice() {
+            let _ = output.note(&output::plain(&line));
+        }
     }
 }

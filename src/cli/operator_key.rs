@@ -132,14 +132,15 @@ impl OperatorKey {
         match self {
             Self::Create(create) => create.run(context)?,
             Self::Ls(list) => {
-                let keys = list.connection.client(context)?.list(&["operator-keys"])?;
+                let client = list.connection.client(context)?;
+                let keys = client.pages(&["operator-keys"], &[])?;
                 context
                     .output
-                    .list(list.connection.format, &COLUMNS, keys, "operator keys")?;
+                    .pages(list.connection.format, &COLUMNS, keys, "operator keys")?;
             }
             Self::Rm(remove) => {
                 let client = remove.connection.client(context)?;
-                client.delete(&["operator-keys", &remove.id])?;
+                client.delete(&["operator-keys", &remove.id], &[])?;
                 let text = format!("Operator key {} is removed.", remove.id);
                 context.output.done(remove.connection.format, &text)?;
             }

@@ -5,6 +5,14 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::units;
+
+/// Hexadecimal digits of a digest in a list.
+const SHORT_DIGEST_CHARS: usize = 12;
+
+/// Entries of an array in a list.
+const ARRAY_SHOWN: usize = 6;
+
 /// How results are printed: aligned columns for people, or what the server answered for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -19,12 +27,24 @@ pub(super) type Column = (&'static str, &'static str);
 pub(super) struct Output<'a> {
     results: &'a mut dyn Write,
     notes: &'a mut dyn Write,
+    watched: bool,
+    in_progress: bool,
 }
 
 impl<'a> Output<'a> {
     /// Prints results to one stream and notes to another.
     pub(super) fn new(results: &'a mut dyn Write, notes: &'a mut dyn Write) -> Self {
-        Self { results, notes }
+        Self {
+            results,
+            notes,
+            watched: false,
+            in_progress: false,
+        }
+    }
+
+    /// The same; `watched` says that the notes are on a terminal and the results are not, so that progress shows there.
+    pub(super) fn watched(self, watched: bool) -> Self {
+        Self { watched, ..self }
     }
 
     /// A line of the result.
@@ -35,14 +55,40 @@ impl<'a> Output<'a> {
 
     /// A line beside the result.
     pub(super) fn note(&mut self, text: &str) -> io::Result<()> {
+        self.end_progress()?;
         writeln!(self.notes, "{text}")?;
         self.notes.flush()
     }
 
     /// A question, after which the cursor stays.
     pub(super) fn ask(&mut self, text: &str) -> io::Result<()> {
+        self.end_progress()?;
         write!(self.notes, "{text}")?;
         self.notes.flush()
+    }
+
+    /// How far long work is, in place of what was said of it before. Nothing where nobody watches.
+    pub(super) fn progress(&mut self, text: &str) -> io::Result<()> {
+        if !self.watched {
+            return Ok(());
+        }
+        self.in_progress = true;
+        write!(self.notes, "\r{text}\x1b[K")?;
+        self.notes.flush()
+    }
+
+    /// Takes the line of progress away.
+    pub(super) fn end_progress(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.in_progress) {
+            return Ok(());
+        }
+        write!(self.notes, "\r\x1b[K")?;
+        self.notes.flush()
+    }
+
+    /// A part of the result that may end in the middle of a line.
+    pub(super) fn part(&mut self, text: &str) -> io::Result<()> {
+        write!(self.results, "{text}")
     }
 
     /// One object: a line for each column, or all of it as JSON.
@@ -58,40 +104,9 @@ impl<'a> Output<'a> {
                 let rows = columns
                     .iter()
                     .filter(|(_, field)| object.get(field).is_some())
-                    .map(|(title, field)| vec![(*title).to_owned(), cell(&object[*field])])
+                    .map(|(title, field)| vec![(*title).to_owned(), shown(field, &object[*field])])
                     .collect::<Vec<_>>();
-                self.aligned(&rows)
-            }
-        }
-    }
-
-    /// Many objects: a line for each under a line of titles, or all of them as JSON. `noun` says what there are none
-    /// of.
-    pub(super) fn list(
-        &mut self,
-        format: Format,
-        columns: &[Column],
-        objects: Vec<Value>,
-        noun: &str,
-    ) -> io::Result<()> {
-        match format {
-            Format::Json => self.json(&Value::Array(objects)),
-            Format::Table if objects.is_empty() => self.note(&format!("No {noun}.")),
-            Format::Table => {
-                let titles = columns
-                    .iter()
-                    .map(|(title, _)| title.to_uppercase())
-                    .collect();
-                let mut rows = vec![titles];
-                for object in &objects {
-                    rows.push(
-                        columns
-                            .iter()
-                            .map(|(_, field)| cell(&object[*field]))
-                            .collect(),
-                    );
-                }
-                self.aligned(&rows)
+                self.aligned(&widths(&rows), &rows)
             }
         }
     }
@@ -104,31 +119,95 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// What was done: sentences to people, what the server answered to programs.
+    pub(super) fn outcome(
+        &mut self,
+        format: Format,
+        answer: &Value,
+        sentences: &[String],
+    ) -> io::Result<()> {
+        match format {
+            Format::Json if answer.is_null() => Ok(()),
+            Format::Json => self.json(answer),
+            Format::Table => sentences
+                .iter()
+                .try_for_each(|sentence| self.line(&plain(sentence))),
+        }
+    }
+
     fn json(&mut self, value: &Value) -> io::Result<()> {
         let text = serde_json::to_string_pretty(value)?;
         self.line(&text)
     }
 
-    fn aligned(&mut self, rows: &[Vec<String>]) -> io::Result<()> {
-        let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| {
-                rows.iter()
-                    .filter_map(|row| row.get(column))
-                    .map(|cell| cell.chars().count())
-                    .max()
-                    .unwrap_or(0)
-            })
-            .collect();
+    /// Lines of cells, each as wide as its column.
+    pub(super) fn aligned(&mut self, widths: &[usize], rows: &[Vec<String>]) -> io::Result<()> {
         for row in rows {
             let line: Vec<String> = row
                 .iter()
-                .zip(&widths)
+                .zip(widths)
                 .map(|(cell, width)| format!("{cell:width$}"))
                 .collect();
             self.line(line.join("  ").trim_end())?;
         }
         Ok(())
+    }
+}
+
+/// The widths that the columns of some rows need.
+pub(super) fn widths(rows: &[Vec<String>]) -> Vec<usize> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect()
+}
+
+/// A field as people read it. The API's names say what they hold: a size ends with `bytes`, a time with `at` or
+/// `until`.
+pub(super) fn shown(field: &str, value: &Value) -> String {
+    let named = |last: &str| {
+        let capital = format!("{}{}", last[..1].to_uppercase(), &last[1..]);
+        field == last || field.ends_with(&capital)
+    };
+    match value {
+        Value::Number(number) if named("bytes") => number
+            .as_u64()
+            .map_or_else(|| number.to_string(), units::size),
+        Value::String(time) if named("at") || named("until") => plain(&short_time(time)),
+        _ => cell(value),
+    }
+}
+
+/// The same where there is one line for many fields.
+pub(super) fn shown_in_list(field: &str, value: &Value) -> String {
+    match value {
+        Value::String(digest) if field == "digest" => plain(short_digest(digest)),
+        Value::Array(items) if items.len() > ARRAY_SHOWN => {
+            let first = items[..ARRAY_SHOWN].iter().map(cell);
+            let first: Vec<String> = first.collect();
+            format!("{},+{}", first.join(","), items.len() - ARRAY_SHOWN)
+        }
+        _ => shown(field, value),
+    }
+}
+
+/// The first digits of a digest, enough to tell it from others.
+pub(super) fn short_digest(digest: &str) -> &str {
+    let digits = digest.split_once(':').map_or(digest, |(_, digits)| digits);
+    digits.get(..SHORT_DIGEST_CHARS).unwrap_or(digits)
+}
+
+/// A time of the API to the second.
+pub(super) fn short_time(time: &str) -> String {
+    match time.strip_suffix('Z').and_then(|time| time.split_once('.')) {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => time.to_owned(),
     }
 }
 

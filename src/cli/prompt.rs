@@ -1,14 +1,44 @@
-//! Asking a person for a secret.
+//! Asking a person: for a secret, or whether to go on.
 
 use std::io::{self, BufRead, Read};
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
+use clap::Args;
 
 use super::Context;
+use super::output::plain;
 
 /// The longest key that is read, in bytes.
 const SECRET_LIMIT_BYTES: u64 = 4096;
+
+/// The longest yes or no that is read, in bytes.
+const CONSENT_LIMIT_BYTES: u64 = 64;
+
+/// The flag of a command that asks before it acts.
+#[derive(Args)]
+pub(super) struct Consent {
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    yes: bool,
+}
+
+impl Consent {
+    /// Asks on a terminal, unless the answer was given before; an error is the answer no. Elsewhere nobody can answer.
+    pub(super) fn ask(&self, context: &mut Context<'_>, question: &str) -> anyhow::Result<()> {
+        if self.yes || !context.input_is_terminal {
+            return Ok(());
+        }
+        context.output.ask(&format!("{} [y/N] ", plain(question)))?;
+        let answer =
+            read_at_most(context.input, CONSENT_LIMIT_BYTES).context("cannot read the answer")?;
+        let agreed = ["y", "yes"]
+            .iter()
+            .any(|yes| answer.trim().eq_ignore_ascii_case(yes));
+        anyhow::ensure!(agreed, "nothing was changed");
+        Ok(())
+    }
+}
 
 /// Asks on the terminal and reads a line without showing it.
 pub(super) fn secret(context: &mut Context<'_>, question: &str) -> anyhow::Result<String> {
@@ -24,14 +54,16 @@ pub(super) fn secret(context: &mut Context<'_>, question: &str) -> anyhow::Resul
 
 /// The first line of `input`, without spaces around it.
 pub(super) fn read_line(input: &mut dyn BufRead) -> anyhow::Result<String> {
-    let mut line = String::new();
-    input
-        .take(SECRET_LIMIT_BYTES)
-        .read_line(&mut line)
-        .context("cannot read the API key")?;
+    let line = read_at_most(input, SECRET_LIMIT_BYTES).context("cannot read the API key")?;
     let line = line.trim();
     anyhow::ensure!(!line.is_empty(), "the API key is empty");
     Ok(line.to_owned())
+}
+
+fn read_at_most(input: &mut dyn BufRead, limit_bytes: u64) -> io::Result<String> {
+    let mut line = String::new();
+    input.take(limit_bytes).read_line(&mut line)?;
+    Ok(line)
 }
 
 /// While it lives, the terminal does not show what is typed.

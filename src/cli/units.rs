@@ -34,6 +34,22 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     .ok_or_else(|| String::from("write a size such as 500MiB, 10GiB, 2TB or plain bytes"))
 }
 
+/// A size as people read it, such as `12.3 MiB`.
+pub(super) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut scaled = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be rounded to 1024.0 is one of the next unit.
+    while scaled >= 1023.95 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    format!("{scaled:.1} {}", UNITS[unit])
+}
+
 /// A size, or nothing for `none`.
 pub(super) fn bytes_or_none(text: &str) -> Result<Setting<u64>, String> {
     match text {
@@ -106,6 +122,20 @@ mod tests {
         }
         assert!(bytes("1G").is_err());
         assert!(bytes("20000000TiB").is_err());
+    }
+
+    #[test]
+    fn sizes_are_read_in_the_largest_unit_that_fits() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (12_900_000, "12.3 MiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(size(bytes), expected);
+        }
     }
 
     #[test]

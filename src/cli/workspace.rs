@@ -1,9 +1,10 @@
 //! `berth workspace`: the teams.
 
 use clap::{ArgGroup, Args, Subcommand};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Context;
+use super::client::body;
 use super::connection::Connection;
 use super::output::Column;
 use super::units::{self, Setting};
@@ -24,7 +25,7 @@ const COLUMNS: [Column; 10] = [
     ("Team key", "teamKey"),
     ("Prefix", "repositoryPrefix"),
     ("Display name", "displayName"),
-    ("Quota in bytes", "quotaBytes"),
+    ("Quota", "quotaBytes"),
     ("Untagged kept, days", "untaggedRetentionDays"),
     ("Created", "createdAt"),
 ];
@@ -138,22 +139,14 @@ pub(super) struct Remove {
     connection: Connection,
 }
 
-/// A JSON body of those fields that were given.
-fn body(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
-    let fields: Map<String, Value> = fields
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect();
-    Value::Object(fields)
-}
-
 impl Workspace {
     pub(super) fn run(self, context: &mut Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::Create(create) => create.run(context)?,
             Self::Ls(list) => {
-                let workspaces = list.connection.client(context)?.list(&["workspaces"])?;
-                context.output.list(
+                let client = list.connection.client(context)?;
+                let workspaces = client.pages(&["workspaces"], &[])?;
+                context.output.pages(
                     list.connection.format,
                     &LIST_COLUMNS,
                     workspaces,
@@ -170,7 +163,7 @@ impl Workspace {
             Self::Set(set) => set.run(context)?,
             Self::Rm(remove) => {
                 let client = remove.connection.client(context)?;
-                client.delete(&["workspaces", &remove.name])?;
+                client.delete(&["workspaces", &remove.name], &[])?;
                 let text = format!("Workspace {} is removed.", remove.name);
                 context.output.done(remove.connection.format, &text)?;
             }

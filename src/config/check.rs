@@ -12,6 +12,9 @@ const GIB: u64 = 1024 * 1024 * 1024;
 /// How long a signing key may sign: longer than its tokens live, and not for ever.
 const SIGNING_KEY_ROTATION_SECONDS: RangeInclusive<u64> = DAY_SECONDS..=365 * DAY_SECONDS;
 
+/// How long an audit event may be kept, in days: ten years.
+const MAX_AUDIT_DAYS: u32 = 3650;
+
 /// The shortest secret that may wrap signing keys, in bytes.
 const KEY_WRAPPING_SECRET_MIN_BYTES: usize = 32;
 
@@ -30,6 +33,11 @@ impl Config {
         self.check_auth(&mut findings);
         self.check_collection(&mut findings);
         self.check_images(&mut findings);
+        findings.range(
+            "audit.retention_days",
+            self.audit.retention_days,
+            1..=MAX_AUDIT_DAYS,
+        );
         if self.log.filter.trim().is_empty() {
             findings.add("log.filter", "is empty; write a level such as \"info\"");
         }

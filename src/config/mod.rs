@@ -41,6 +41,8 @@ pub struct Config {
     pub collection: Collection,
     /// Images, shares and leases.
     pub images: Images,
+    /// The audit log.
+    pub audit: Audit,
     /// What the server writes about itself.
     pub log: Log,
 }
@@ -336,6 +338,20 @@ impl Default for Images {
             admins_may_publish: false,
             external_images: ExternalImages::default(),
         }
+    }
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// How long an event is kept, in days.
+    pub retention_days: u32,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { retention_days: 90 }
     }
 }
 

@@ -322,6 +322,7 @@ fn values_out_of_range_are_refused_together() {
              [auth]\ncredential_default_seconds = 600\ncredential_max_seconds = 300\naccess_token_seconds = 59\n\
              signing_key_rotation_seconds = 86399\n\
              service_name = \"my \\\"registry\\\"\"\n\
+             [audit]\nretention_days = 3651\n\
              [log]\nfilter = \"\"\n"
         )),
         @r#"
@@ -331,6 +332,7 @@ fn values_out_of_range_are_refused_together() {
     auth.credential_default_seconds is 600, but must not exceed auth.credential_max_seconds, which is 300
     auth.access_token_seconds is 59, but must be from 60 to 3600
     auth.signing_key_rotation_seconds is 86399, but must be 0 (never), or from 86400 to 31536000
+    audit.retention_days is 3651, but must be from 1 to 3650
     log.filter is empty; write a level such as "info"
     "#
     );

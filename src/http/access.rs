@@ -75,7 +75,8 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
         http.metrics.auth_failure("denied");
         // A HEAD has no room for the reason. To it, what may not be seen does not exist, and the request that follows
         // gets the reason.
-        return DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "not found");
+        return DistributionError::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, "not found")
+            .denied(refusal.to_string());
     }
     let reason = match &refusal {
         // Clients begin without credentials; only a password that was sent has failed.
@@ -107,11 +108,17 @@ async fn caller(
     scope: impl FnOnce() -> String,
 ) -> Result<Caller, DistributionError> {
     let header = authorization(parts, http)?;
-    let from = http.client_address(parts);
-    let caller = http.auth.authenticate_registry(header, from).await;
-    let caller = caller.map_err(|refusal| refused(refusal.with_scope(scope), parts, http))?;
-    if let Some(notes) = parts.extensions.get::<Notes>() {
-        notes.principal(caller.actor());
+    let from = http.origin(parts);
+    let caller = http.auth.authenticate_registry(header, &from).await;
+    let notes = parts.extensions.get::<Notes>();
+    let caller = caller.map_err(|error| {
+        if let (Some(notes), Some(owner)) = (notes, error.owner()) {
+            notes.owner(owner);
+        }
+        refused(Refusal::from(error).with_scope(scope), parts, http)
+    })?;
+    if let Some(notes) = notes {
+        notes.caller(&caller);
     }
     Ok(caller)
 }

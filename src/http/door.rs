@@ -7,7 +7,9 @@ use axum::http::header::HOST;
 use axum::http::request::Parts;
 
 use super::{Http, HttpOptions};
+use crate::auth::Origin;
 use crate::config::{AddressRange, BaseUrl, Scheme};
+use crate::telemetry::RequestId;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";
@@ -138,6 +140,15 @@ impl Http {
         let peer = parts.extensions.get::<Peer>();
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.address.ip());
         client_address(&self.options.trusted_proxies, peer, &parts.headers)
+    }
+
+    /// Where a request came from, as `track` found out; for one that it has not seen, the same without its id.
+    pub(super) fn origin(&self, parts: &Parts) -> Origin {
+        let known = parts.extensions.get::<Origin>().cloned();
+        known.unwrap_or_else(|| Origin {
+            address: self.client_address(parts),
+            request_id: RequestId::fresh(),
+        })
     }
 
     /// What the nearest proxy says about its client, if it is one that may: of several values the last one, since what

@@ -30,7 +30,12 @@ struct Parts {
     detail: Option<Value>,
     headers: HeaderMap,
     limit: Option<&'static str>,
+    denied: Option<String>,
 }
+
+/// Why a request was refused, in the words of its answer: left in it for `track` to tell the audit log.
+#[derive(Clone, Debug)]
+pub(super) struct Refused(pub(super) String);
 
 /// A limit that a request ran into, by the name of its setting: left in the answer for `track` to count.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +50,7 @@ impl DistributionError {
             detail: None,
             headers: HeaderMap::new(),
             limit: None,
+            denied: None,
         }))
     }
 
@@ -80,6 +86,12 @@ impl DistributionError {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.0.headers.append(name, value);
         }
+        self
+    }
+
+    /// Says why what this answer hides was refused; for the audit log alone.
+    pub(super) fn denied(mut self, reason: String) -> Self {
+        self.0.denied = Some(reason);
         self
     }
 
@@ -145,7 +157,7 @@ impl DistributionError {
 impl IntoResponse for DistributionError {
     fn into_response(self) -> Response {
         let parts = *self.0;
-        let mut error = json!({"code": parts.code.as_str(), "message": parts.message});
+        let mut error = json!({"code": parts.code.as_str(), "message": &parts.message});
         if let Some(detail) = parts.detail {
             error["detail"] = detail;
         }
@@ -154,6 +166,10 @@ impl IntoResponse for DistributionError {
         response.headers_mut().extend(parts.headers);
         if let Some(key) = parts.limit {
             response.extensions_mut().insert(LimitReached(key));
+        }
+        let refused = is_refusal(parts.status).then_some(parts.message);
+        if let Some(reason) = parts.denied.or(refused) {
+            response.extensions_mut().insert(Refused(reason));
         }
         response
     }
@@ -293,6 +309,11 @@ impl DistributionError {
     pub(super) fn at(self, location: &str) -> Self {
         self.header(LOCATION, location)
     }
+}
+
+/// Whether a status says that the caller may not do what it asked for.
+pub(super) fn is_refusal(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 /// Writes the cause of an error into the log, with everything behind it.

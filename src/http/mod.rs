@@ -33,6 +33,7 @@ pub use door::{Door, Peer, PublicUrl};
 pub use routes::{DoorService, RouteRow, rows, service};
 pub use transfers::Turns;
 
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::clock::Clock;
 use crate::config::AddressRange;
@@ -74,6 +75,8 @@ pub struct Http {
     pub tenancy: Tenancy,
     /// Who may do what.
     pub auth: Auth,
+    /// What is told to the audit log beside the changes that tell it themselves.
+    pub audit: Audit,
     /// For readiness and metrics alone.
     pub metadata: Metadata,
     /// For readiness alone.

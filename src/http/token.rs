@@ -6,7 +6,10 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENT
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 
 use super::Shared;
 use super::error::{DistributionError, log_cause};
@@ -14,9 +17,10 @@ use super::query::Pairs;
 use super::respond::JSON;
 use super::track::Notes;
 use crate::auth::{
-    BasicCredentials, SecretText, TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest,
-    basic_credentials, single_header,
+    BasicCredentials, JwkSet, SecretText, TokenAnswer, TokenCredentials, TokenEndpointError,
+    TokenRequest, basic_credentials, single_header,
 };
+use crate::grammar::{Time, documented, word};
 use crate::oci::ErrorCode;
 
 /// What a form must say it is.
@@ -24,7 +28,101 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Tokens are not for caches.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// GET: the password comes as Basic.
+/// An access token.
+#[derive(Serialize, ToSchema)]
+struct Token<'a> {
+    /// The token: `Authorization: Bearer` in the registry.
+    #[schema(examples("eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJiZXJ0aCJ9.c2lnbmF0dXJl"))]
+    token: &'a str,
+    /// The same, as OAuth 2.0 calls it.
+    #[schema(examples("eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJiZXJ0aCJ9.c2lnbmF0dXJl"))]
+    access_token: &'a str,
+    /// How long it lives, in seconds.
+    #[schema(examples(300))]
+    expires_in: i64,
+    /// When it was issued.
+    #[schema(value_type = Time)]
+    issued_at: String,
+    /// What it was given for: of what was asked for, what may be done. For a POST.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, examples("repository:t-shop/app:pull"))]
+    scope: Option<&'a str>,
+}
+
+impl<'a> Token<'a> {
+    fn of(answer: &'a TokenAnswer, scope: Option<&'a str>) -> Self {
+        Self {
+            token: answer.token.reveal(),
+            access_token: answer.token.reveal(),
+            expires_in: answer.expires_in,
+            issued_at: answer.issued_at.rfc3339(),
+            scope,
+        }
+    }
+}
+
+/// How a form shows who asks.
+const BY_PASSWORD: &str = "password";
+const BY_REFRESH_TOKEN: &str = "refresh_token";
+
+enum TokenForm {}
+documented!(TokenForm, {
+    let text = |description| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(description))
+    };
+    let scopes = ArrayBuilder::new()
+        .description(Some(
+            "What the token is for, such as `repository:t-shop/app:pull`.",
+        ))
+        .items(ObjectBuilder::new().schema_type(Type::String));
+    ObjectBuilder::new()
+        .description(Some("A request for an access token."))
+        .property(
+            "grant_type",
+            word("How it shows who asks.", [BY_PASSWORD, BY_REFRESH_TOKEN]),
+        )
+        .property(
+            "username",
+            text("With `password`: the user name; any with an API key."),
+        )
+        .property(
+            "password",
+            text("With `password`: an API key or a registry credential."),
+        )
+        .property(
+            "refresh_token",
+            text("With `refresh_token`: a registry credential."),
+        )
+        .property("scope", scopes)
+        .property("service", text("The service of the challenge."))
+        .property("client_id", text("What client it is."))
+        .required("grant_type")
+        .examples([json!({
+            "grant_type": BY_PASSWORD,
+            "username": "t-shop",
+            "password": "berth_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg000000",
+            "scope": ["repository:t-shop/app:pull"]
+        })])
+});
+
+/// Gives an access token for a password.
+///
+/// The token is for what was asked for, cut down to what may be done: asking for more is no error.
+#[utoipa::path(
+    get, path = "/token", tag = "tokens", operation_id = "get",
+    params(
+        ("scope" = Option<Vec<String>>, Query, explode, example = json!(["repository:t-shop/app:pull"]),
+            description = "What the token is for; may be repeated."),
+        ("service" = Option<String>, Query, description = "The service of the challenge."),
+        ("client_id" = Option<String>, Query, description = "What client it is."),
+        ("account" = Option<String>, Query, description = "The user name again."),
+        ("offline_token" = Option<bool>, Query, description = "Whether a refresh token is wanted; none is given."),
+    ),
+    responses((status = 200, description = "The token.", body = Token)),
+    security(("basic" = [])),
+)]
 pub(super) async fn get_token(
     State(http): State<Shared>,
     request: Request,
@@ -33,20 +131,27 @@ pub(super) async fn get_token(
     let query = Pairs::of_query(&parts)?;
     let request = TokenRequest {
         credentials: header_credentials(&http, &parts)?,
-        from: http.client_address(&parts),
+        from: http.origin(&parts),
         scopes: query.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
-    let body = json!({
-        "token": answer.token.reveal(),
-        "access_token": answer.token.reveal(),
-        "expires_in": answer.expires_in,
-        "issued_at": answer.issued_at.rfc3339(),
-    });
-    Ok(answered(&body))
+    Ok(answered(&Token::of(&answer, None)))
 }
 
-/// POST: the password, or a credential in the place of a refresh token, comes in a form.
+/// Gives an access token for a password, or a registry credential, in a form.
+///
+/// The token is for what was asked for, cut down to what may be done: asking for more is no error.
+#[utoipa::path(
+    post, path = "/token", tag = "tokens", operation_id = "post",
+    request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "The token.", body = Token),
+        (status = 401, description = "The password or the credential does not count."),
+        (status = 429, description = "Too many wrong ones came from this address, or too many tokens were asked for."),
+        (status = 503, description = "Rights cannot be read now."),
+    ),
+    security(()),
+)]
 pub(super) async fn post_token(
     State(http): State<Shared>,
     request: Request,
@@ -55,21 +160,19 @@ pub(super) async fn post_token(
     let form = form(&http, &parts, body).await?;
     let request = TokenRequest {
         credentials: form_credentials(&form)?,
-        from: http.client_address(&parts),
+        from: http.origin(&parts),
         scopes: form.all("scope").map(str::to_owned).collect(),
     };
     let answer = issue(&http, &parts, &request).await?;
-    let body = json!({
-        "token": answer.token.reveal(),
-        "access_token": answer.token.reveal(),
-        "expires_in": answer.expires_in,
-        "issued_at": answer.issued_at.rfc3339(),
-        "scope": answer.scope,
-    });
-    Ok(answered(&body))
+    Ok(answered(&Token::of(&answer, Some(&answer.scope))))
 }
 
-/// The public keys of access tokens.
+/// Shows the public keys of access tokens.
+#[utoipa::path(
+    get, path = "/.well-known/jwks.json", tag = "tokens",
+    responses((status = 200, description = "The keys as a JWK set (RFC 7517).", body = JwkSet)),
+    security(()),
+)]
 pub(super) async fn jwks(State(http): State<Shared>) -> Response {
     // Serialising plain texts cannot fail.
     let body = serde_json::to_string(&http.auth.jwks()).unwrap_or_default();
@@ -85,9 +188,9 @@ async fn issue(
         .auth
         .issue_access_token(request)
         .await
-        .map_err(|error| refused(http, error))?;
+        .map_err(|error| refused(http, parts, error))?;
     if let Some(notes) = parts.extensions.get::<Notes>() {
-        notes.principal(&answer.actor);
+        notes.principal(&answer.principal);
     }
     Ok(answer)
 }
@@ -103,8 +206,8 @@ fn header_credentials(
             .iter()
             .map(HeaderValue::as_bytes),
     )
-    .map_err(|error| refused(http, error.into()))?;
-    let basic = basic_credentials(header).map_err(|error| refused(http, error.into()))?;
+    .map_err(|error| refused(http, parts, error.into()))?;
+    let basic = basic_credentials(header).map_err(|error| refused(http, parts, error.into()))?;
     Ok(basic.map(TokenCredentials::Password))
 }
 
@@ -116,11 +219,11 @@ fn form_credentials(form: &Pairs) -> Result<Option<TokenCredentials>, Distributi
         })
     };
     match form.one("grant_type")? {
-        Some("password") => Ok(Some(TokenCredentials::Password(BasicCredentials {
+        Some(BY_PASSWORD) => Ok(Some(TokenCredentials::Password(BasicCredentials {
             username: wanted("username")?,
             password: wanted("password")?,
         }))),
-        Some("refresh_token") => Ok(Some(TokenCredentials::RefreshToken(SecretText::new(
+        Some(BY_REFRESH_TOKEN) => Ok(Some(TokenCredentials::RefreshToken(SecretText::new(
             wanted("refresh_token")?,
         )))),
         Some(_) | None => Err(DistributionError::bad_request(
@@ -154,18 +257,28 @@ async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, Distrib
     Ok(Pairs::parse(&form.bytes)?)
 }
 
-fn answered(body: &serde_json::Value) -> Response {
+fn answered(token: &Token<'_>) -> Response {
     let headers = HeaderMap::from_iter([(CONTENT_TYPE, JSON), (CACHE_CONTROL, NO_STORE)]);
-    (StatusCode::OK, headers, body.to_string()).into_response()
+    // Serialising plain texts cannot fail.
+    let body = serde_json::to_string(token).unwrap_or_default();
+    (StatusCode::OK, headers, body).into_response()
 }
 
-fn refused(http: &Shared, error: TokenEndpointError) -> DistributionError {
+fn refused(http: &Shared, parts: &Parts, error: TokenEndpointError) -> DistributionError {
     match error {
-        TokenEndpointError::Unauthorized(message) => {
+        TokenEndpointError::Unauthorized(rejection) => {
             http.metrics.auth_failure("password");
+            if let (Some(notes), Some(owner)) = (parts.extensions.get::<Notes>(), &rejection.owner)
+            {
+                notes.owner(owner);
+            }
             let challenge = format!("Basic realm=\"{}\"", http.auth.service_name());
-            DistributionError::new(StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized, message)
-                .header(WWW_AUTHENTICATE, &challenge)
+            DistributionError::new(
+                StatusCode::UNAUTHORIZED,
+                ErrorCode::Unauthorized,
+                rejection.message,
+            )
+            .header(WWW_AUTHENTICATE, &challenge)
         }
         TokenEndpointError::BadRequest(error) => {
             DistributionError::bad_request(ErrorCode::Unsupported, error)

@@ -1,11 +1,11 @@
-//! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics.
+//! What every request leaves behind: an id in its answer, one line in the log, counts in the metrics, and a word to the
+//! audit log where it was refused.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -22,25 +22,58 @@ use tracing::Instrument as _;
 use super::Shared;
 use super::counted::Counted;
 use super::door::Door;
-use super::error::LimitReached;
+use super::error::{LimitReached, Refused};
 use super::respond::{API_VERSION, API_VERSION_VALUE, REQUEST_ID};
 use super::strict;
+use crate::audit::Refusal;
+use crate::auth::{Caller, Origin, Principal, SecretOwner};
 use crate::oci::RepositoryName;
 use crate::telemetry::{Answer, RequestId, RouteMetrics, UNMATCHED_ROUTE, known_method};
 
-/// What the inner layers learn about a request, for its log line.
+/// What the inner layers learn about a request, for its log line and the audit log.
 #[derive(Clone, Default)]
 pub(super) struct Notes(Arc<Mutex<NotesInner>>);
 
 #[derive(Default)]
 struct NotesInner {
-    principal: Option<String>,
+    sender: Option<Sender>,
     repository: Option<RepositoryName>,
 }
 
+/// Who sent a request.
+enum Sender {
+    /// Nobody in particular.
+    Anonymous,
+    /// Somebody who was let in.
+    Principal(Arc<Principal>),
+    /// Somebody who showed a secret of ours that is not taken any more, or not here.
+    Owner(SecretOwner),
+}
+
+impl Sender {
+    fn actor(&self) -> &str {
+        match self {
+            Self::Anonymous => ANONYMOUS,
+            Self::Principal(principal) => principal.actor(),
+            Self::Owner(owner) => &owner.actor,
+        }
+    }
+}
+
 impl Notes {
-    pub(super) fn principal(&self, actor: &str) {
-        self.change(|notes| notes.principal = Some(actor.to_owned()));
+    pub(super) fn caller(&self, caller: &Caller) {
+        match caller.principal() {
+            Some(principal) => self.principal(principal),
+            None => self.change(|notes| notes.sender = Some(Sender::Anonymous)),
+        }
+    }
+
+    pub(super) fn principal(&self, principal: &Arc<Principal>) {
+        self.change(|notes| notes.sender = Some(Sender::Principal(Arc::clone(principal))));
+    }
+
+    pub(super) fn owner(&self, owner: &SecretOwner) {
+        self.change(|notes| notes.sender = Some(Sender::Owner(owner.clone())));
     }
 
     pub(super) fn repository(&self, name: &RepositoryName) {
@@ -48,9 +81,16 @@ impl Notes {
     }
 
     fn change(&self, change: impl FnOnce(&mut NotesInner)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.read());
+    }
+
+    fn read(&self) -> MutexGuard<'_, NotesInner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How the log names who sends no credentials.
+const ANONYMOUS: &str = "anonymous";
 
 /// Puts what every request leaves behind around the routes of a door.
 #[derive(Clone)]
@@ -123,7 +163,8 @@ where
         if let Some(refused) = strict::refuse(&parts) {
             return Box::pin(std::future::ready(Ok(under_way.end(refused))));
         }
-        let span = tracing::error_span!("request", request_id = under_way.id.as_str());
+        let span =
+            tracing::error_span!("request", request_id = under_way.origin.request_id.as_str());
         let body = counted(body, &under_way.received_bytes);
         let request = Request::from_parts(parts, body);
         let answered = self.inner.call(request).instrument(span);
@@ -135,8 +176,7 @@ where
 struct UnderWay {
     tracking: Tracking,
     started: Instant,
-    id: RequestId,
-    address: IpAddr,
+    origin: Origin,
     route: Option<MatchedPath>,
     method: Method,
     notes: Notes,
@@ -150,15 +190,17 @@ impl UnderWay {
         let under_way = Self {
             tracking: tracking.clone(),
             started: Instant::now(),
-            id: RequestId::accept(incoming.map(HeaderValue::as_bytes)),
-            address: tracking.0.http.client_address(request),
+            origin: Origin {
+                address: tracking.0.http.client_address(request),
+                request_id: RequestId::accept(incoming.map(HeaderValue::as_bytes)),
+            },
             route: request.extensions.get::<MatchedPath>().cloned(),
             method: request.method.clone(),
             notes: Notes::default(),
             received_bytes: Arc::default(),
         };
         request.extensions.insert(under_way.notes.clone());
-        request.extensions.insert(under_way.id.clone());
+        request.extensions.insert(under_way.origin.clone());
         under_way
     }
 
@@ -172,12 +214,15 @@ impl UnderWay {
                 .headers_mut()
                 .insert(API_VERSION, API_VERSION_VALUE);
         }
-        if let Ok(value) = HeaderValue::from_str(self.id.as_str()) {
+        if let Ok(value) = HeaderValue::from_str(self.origin.request_id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
         let limit = response.extensions().get::<LimitReached>().copied();
         if let Some(LimitReached(key)) = limit {
             self.tracking.0.http.metrics.limit_reached(key);
+        }
+        if let Some(Refused(reason)) = response.extensions_mut().remove::<Refused>() {
+            self.tell_audit(route, response.status(), &reason);
         }
         let answer = Answer {
             method: self.method.as_str(),
@@ -192,12 +237,11 @@ impl UnderWay {
         };
         self.tracking.metrics(route).answered(&answer);
         let line = Line {
-            id: &self.id,
+            origin: &self.origin,
             door: self.tracking.0.door,
             route,
             method: &self.method,
             status: response.status(),
-            address: self.address,
             received_bytes: answer.received_bytes,
             sent_bytes: answer.sent_bytes,
             notes: &self.notes,
@@ -205,6 +249,31 @@ impl UnderWay {
         };
         line.write(duration);
         response
+    }
+}
+
+impl UnderWay {
+    /// Tells the audit log that somebody known was refused. Who is asked for a token, or for one that was given for more,
+    /// comes back with it: that is a step of the protocol and no refusal.
+    fn tell_audit(&self, route: &str, status: StatusCode, reason: &str) {
+        let notes = self.notes.read();
+        let (actor, workspace_id) = match &notes.sender {
+            Some(Sender::Principal(principal)) if status != StatusCode::UNAUTHORIZED => {
+                let workspace = principal.workspace();
+                (principal.actor(), workspace.map(|own| own.id.as_str()))
+            }
+            Some(Sender::Owner(owner)) => (owner.actor.as_str(), owner.workspace_id.as_deref()),
+            Some(Sender::Anonymous | Sender::Principal(_)) | None => return,
+        };
+        let repository = notes.repository.as_ref().map(RepositoryName::as_str);
+        self.tracking.0.http.audit.refused(&Refusal {
+            actor,
+            workspace_id,
+            action: &format!("{} {route}", known_method(self.method.as_str())),
+            target: repository.unwrap_or(route),
+            reason,
+            origin: &self.origin,
+        });
     }
 }
 
@@ -227,12 +296,11 @@ fn announced_bytes(response: &Response) -> u64 {
 
 /// One line of the log.
 struct Line<'a> {
-    id: &'a RequestId,
+    origin: &'a Origin,
     door: Door,
     route: &'a str,
     method: &'a Method,
     status: StatusCode,
-    address: IpAddr,
     received_bytes: u64,
     sent_bytes: u64,
     notes: &'a Notes,
@@ -255,24 +323,25 @@ impl Line<'_> {
 
     /// Clients begin without credentials, to be told where to get a token.
     fn is_first_step(&self) -> bool {
-        let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        self.status == StatusCode::UNAUTHORIZED && notes.principal.as_deref() == Some("anonymous")
+        self.status == StatusCode::UNAUTHORIZED
+            && matches!(self.notes.read().sender, Some(Sender::Anonymous))
     }
 
     fn event(&self, duration: std::time::Duration, loud: bool) {
-        let notes = self.notes.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.notes.read();
+        let principal = notes.sender.as_ref().map(Sender::actor);
         let repository = notes.repository.as_ref().map(RepositoryName::as_str);
-        let address = self.address.to_string();
+        let address = self.origin.address.to_string();
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    request_id = self.id.as_str(),
+                    request_id = self.origin.request_id.as_str(),
                     door = self.door.as_str(),
                     method = known_method(self.method.as_str()),
                     route = self.route,
                     status = self.status.as_u16(),
-                    principal = notes.principal.as_deref(),
+                    principal,
                     repository,
                     address,
                     received_bytes = self.received_bytes,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::protection::{Going, Protection};
 use super::sharing::shortened;
 use super::{Images, RequestError};
+use crate::audit;
 use crate::auth::{
     Delete, Granted, Holder, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead,
 };
@@ -70,6 +71,18 @@ impl From<&Deletion> for DeletionView {
             bytes: deletion.bytes,
             warnings: Vec::new(),
         }
+    }
+}
+
+/// What went, in the audit log.
+fn described(deletion: &Deletion) -> String {
+    let (tag, digest) = (deletion.tags.first(), deletion.digests.first());
+    match (deletion.kind, tag, digest) {
+        (DeletionKind::Tag, Some(tag), _) => format!("{}:{tag}", deletion.name),
+        (DeletionKind::Manifest | DeletionKind::Blob, _, Some(digest)) => {
+            format!("{}@{digest}", deletion.name)
+        }
+        _ => deletion.name.to_string(),
     }
 }
 
@@ -309,7 +322,8 @@ impl Images {
                 manifest: Box::new(*manifest),
             });
         }
-        Ok(change.commit().await?)
+        self.finish(change, granted, &id, Vec::new()).await?;
+        Ok(())
     }
 
     async fn check(
@@ -385,6 +399,19 @@ impl Images {
         let deletion = change.deletion(granted.workspace_id(), id).await?;
         let deletion =
             deletion.ok_or_else(|| RequestError::Internal(String::from("a new deletion")))?;
+        let action = match deletion.kind {
+            DeletionKind::Image => "image.delete",
+            DeletionKind::Tag => "tag.delete",
+            DeletionKind::Manifest => "manifest.delete",
+            DeletionKind::Blob => "blob.delete",
+        };
+        let (own, now) = (Some(granted.workspace_id()), self.clock.now());
+        let target = described(&deletion);
+        let mut event = audit::done(granted.principal(), own, action, &target, now);
+        if !warnings.is_empty() {
+            event = event.because(&warnings.join("; "));
+        }
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(DeletionView {
             warnings,
@@ -454,6 +481,9 @@ impl Images {
         restorable(&deletion, now)?;
         bring_back(&mut change, &deletion, repository).await?;
         change.forget_deletion(id).await?;
+        let (by, target) = (manager.principal(), described(&deletion));
+        let event = audit::done(by, Some(workspace), "deletion.restore", &target, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(DeletionView::from(&deletion))
     }
@@ -484,6 +514,10 @@ impl Images {
         }
         // From here on nobody restores it; what is left over by a crash is the collector's.
         change.end_undo(id, now).await?;
+        let (by, target) = (manager.principal(), described(&deletion));
+        let own = Some(manager.workspace().id.as_str());
+        let event = audit::done(by, own, "deletion.purge", &target, now);
+        change.audit(&event).await?;
         change.commit().await?;
         let (this, deletion) = (self.clone(), deletion);
         to_the_end(async move {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sharing::shortened;
 use super::{Images, RequestError, reference};
+use crate::audit;
 use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
 use crate::clock::Millis;
 use crate::listed::Listed;
@@ -165,7 +166,15 @@ impl Images {
             now,
             expires_at: wanted.expires_at,
         };
+        let before = change.leased_digest(&workspace.id, holder).await?;
         change.put_lease(&lease).await?;
+        // Platforms renew all day long: only what is new is told.
+        if before.is_none_or(|before| before != digest) {
+            let target = format!("{holder} on {}@{digest}", repository.name);
+            let own = Some(workspace.id.as_str());
+            let event = audit::done(manager.principal(), own, "lease.put", &target, now);
+            change.audit(&event).await?;
+        }
         change.commit().await?;
         Ok(LeaseView {
             holder: holder.clone(),
@@ -224,6 +233,9 @@ impl Images {
         if !ended {
             return Err(no_lease(holder));
         }
+        let own = Some(manager.workspace().id.as_str());
+        let event = audit::done(manager.principal(), own, "lease.end", &holder.0, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

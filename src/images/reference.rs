@@ -34,7 +34,7 @@ impl Written<'_> {
         };
         names
             .into_iter()
-            .map(|name| name.parse())
+            .map(str::parse)
             .collect::<Result<_, _>>()
             .map_err(|error| format!("\"{}\" is no image name: {error}", self.name))
     }

@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Images, RequestError, find_in, holders_of_leases};
-use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, ToAdminister, ToRead};
+use crate::audit;
+use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
 use crate::clock::Millis;
 use crate::listed::Listed;
 use crate::metadata::{
@@ -215,6 +216,15 @@ impl Images {
         }
         let share = change.share(&id).await?;
         let share = share.ok_or_else(|| RequestError::Internal(String::from("a new share")))?;
+        tell(
+            &mut change,
+            granted.principal(),
+            &own.id,
+            "share.create",
+            &share,
+            now,
+        )
+        .await?;
         change.commit().await?;
         Ok(match status {
             ShareStatus::Active => Shared::Active(ShareView::from(&share)),
@@ -300,6 +310,16 @@ impl Images {
         if !change.end_share(&share.id).await? {
             return Err(unknown());
         }
+        let own = granted.workspace_id();
+        tell(
+            &mut change,
+            granted.principal(),
+            own,
+            "share.end",
+            &share,
+            now,
+        )
+        .await?;
         change.commit().await?;
         Ok(ShareView::from(&share))
     }
@@ -327,6 +347,16 @@ impl Images {
         if !change.end_share(&share.id).await? {
             return Err(super::no_image(granted.repository()));
         }
+        let own = granted.workspace_id();
+        tell(
+            &mut change,
+            granted.principal(),
+            own,
+            "share.drop",
+            &share,
+            now,
+        )
+        .await?;
         change.commit().await?;
         Ok(ShareView::from(&share))
     }
@@ -401,6 +431,16 @@ impl Images {
         claim(&mut change, &name, target, repository, id).await?;
         let share = change.share(id).await?;
         let share = share.ok_or_else(|| no_such_share(id))?;
+        let own = &manager.workspace().id;
+        tell(
+            &mut change,
+            manager.principal(),
+            own,
+            "share.accept",
+            &share,
+            now,
+        )
+        .await?;
         change.commit().await?;
         Ok(ShareView::from(&share))
     }
@@ -418,6 +458,16 @@ impl Images {
         if share.status == ShareStatus::Active || !change.end_share(id).await? {
             return Err(no_such_share(id));
         }
+        let own = &manager.workspace().id;
+        tell(
+            &mut change,
+            manager.principal(),
+            own,
+            "share.decline",
+            &share,
+            now,
+        )
+        .await?;
         Ok(change.commit().await?)
     }
 }
@@ -509,6 +559,25 @@ async fn refuse_if_leased(
         ),
         hint: hint.to_owned(),
     }))
+}
+
+/// Writes into the audit log of the workspace that acted what became of a share.
+async fn tell(
+    change: &mut Transaction,
+    principal: &Principal,
+    workspace_id: &str,
+    action: &str,
+    share: &Share,
+    now: Millis,
+) -> Result<(), RequestError> {
+    let target = format!(
+        "{} with workspace {} as {}",
+        share.repository,
+        share.target.workspace,
+        share.alias.as_str()
+    );
+    let event = audit::done(principal, Some(workspace_id), action, &target, now);
+    Ok(change.audit(&event).await?)
 }
 
 fn alias_name(prefix: &str, alias: &ImageName) -> Result<RepositoryName, RequestError> {

@@ -150,6 +150,22 @@ impl Transaction {
         Ok(count.unsigned_abs())
     }
 
+    /// What a lease pins now.
+    pub async fn leased_digest(
+        &mut self,
+        workspace_id: &str,
+        holder: &str,
+    ) -> Result<Option<Digest>, MetadataError> {
+        let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT digest FROM leases WHERE workspace_id = $1 AND holder = $2",
+        )
+        .bind(workspace_id)
+        .bind(holder)
+        .fetch_optional(c)
+        .await)?;
+        row.map(|(digest,)| parse("digest", &digest)).transpose()
+    }
+
     /// Writes a lease; one of the same holder is renewed or moved.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit;
 mod blobs;
 mod changes;
 mod counts;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 pub use accounts::Account;
 pub use api_keys::{ApiKey, NewApiKey};
+pub use audit::{AuditEvent, AuditOutcome, NewAuditEvent};
 pub use blobs::{DoomedObject, LinkedBlob, NewBlob};
 pub use changes::Changed;
 pub use counts::{ImageCount, WorkspaceCount};

@@ -1,30 +1,37 @@
 //! Accounts: for operators alone.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::names::check_name;
+use super::names::{Name, check_name};
 use super::{Listed, Tenancy, require, taken, unknown};
+use crate::audit;
 use crate::auth::{Principal, RequestError, Right};
+use crate::grammar::{Id, Time};
 use crate::metadata::Account;
 
 /// A request for an account.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateAccount {
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
 }
 
-/// An account, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
 }
 
@@ -58,6 +65,9 @@ impl Tenancy {
             .insert_account(&account)
             .await
             .map_err(|error| taken(error, message))?;
+        let now = account.created_at;
+        let event = audit::done(principal, None, "account.create", &account.name, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(AccountView::from(&account))
     }
@@ -107,13 +117,16 @@ impl Tenancy {
         let account = change.account(name).await?;
         let account = account.ok_or_else(|| unknown("account", name))?;
         // The row is taken first, so that a workspace that is being made for it either counts or fails.
-        change.delete_account(&account.id, self.clock.now()).await?;
+        let now = self.clock.now();
+        change.delete_account(&account.id, now).await?;
         let workspaces = change.count_workspaces(&account.id).await?;
         if workspaces > 0 {
             return Err(RequestError::Conflict(format!(
                 "the account \"{name}\" has workspaces ({workspaces}): delete them first"
             )));
         }
+        let event = audit::done(principal, None, "account.delete", &account.name, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

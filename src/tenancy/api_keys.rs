@@ -3,68 +3,92 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::names::check_label;
+use super::names::{Label, check_label};
 use super::{Listed, Tenancy, require, taken};
+use crate::audit;
 use crate::auth::{
-    Action, ActionSet, ApiKeySecret, ImagePatterns, Principal, PrincipalKind, RequestError, Right,
-    Role,
+    Action, ActionSet, ApiKeySecret, ImagePattern, ImagePatterns, Principal, PrincipalKind,
+    RequestError, Right, Role, Secret, WorkspaceRole, key_actor,
 };
 use crate::clock::Millis;
+use crate::grammar::{Id, Time};
 use crate::metadata::{ApiKey, NewApiKey};
 
 /// Keys of one workspace at most.
 pub const MAX_API_KEYS: u64 = 1_000;
 
 /// A request for a key.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"name": "ci", "role": "builder", "repositories": ["web/*"]})))]
 pub struct CreateApiKey {
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// Its role.
+    #[schema(value_type = WorkspaceRole)]
     pub role: String,
     /// Globs of image names to narrow it to.
+    #[schema(value_type = Option<Vec<ImagePattern>>, min_items = 1, max_items = 64)]
     pub repositories: Option<Vec<String>>,
     /// Actions to narrow it to.
+    #[schema(value_type = Option<Vec<Action>>, min_items = 1)]
     pub actions: Option<Vec<String>>,
     /// When it ends, in RFC 3339.
+    #[schema(value_type = Option<Time>)]
     pub expires_at: Option<String>,
 }
 
-/// A key, as the API shows it: without the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An API key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "name": "ci", "role": "builder", "repositories": ["web/*"],
+    "actions": null, "createdBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "createdAt": "2026-01-01T00:00:00Z",
+    "expiresAt": null, "lastUsedAt": null
+})))]
 pub struct ApiKeyView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// Its role.
+    #[schema(value_type = WorkspaceRole)]
     pub role: String,
     /// What it is narrowed to.
+    #[schema(value_type = Option<Vec<ImagePattern>>, required)]
     pub repositories: Option<Vec<String>>,
     /// What it is narrowed to.
+    #[schema(value_type = Option<Vec<Action>>, required)]
     pub actions: Option<Vec<String>>,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
     /// When it was last used, some seconds old.
+    #[schema(value_type = Option<Time>, required)]
     pub last_used_at: Option<String>,
 }
 
-/// A key that was just made, with the secret that is shown this once. No `Debug`.
-#[derive(Clone, Serialize)]
+// No `Debug`: it holds the secret.
+/// A key that was just made, with the secret that is shown this once.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedApiKey {
     /// The key.
     #[serde(flatten)]
     pub view: ApiKeyView,
     /// Its secret.
+    #[schema(value_type = Secret)]
     pub key: String,
 }
 
@@ -141,6 +165,10 @@ impl Tenancy {
             .insert_api_key(&key)
             .await
             .map_err(|error| taken(error, gone))?;
+        let (id, target) = (Some(workspace.id.as_str()), key_actor(&key.id));
+        let event = audit::done(principal, id, "api_key.create", &target, now);
+        let event = event.because(&format!("role {role}"));
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(CreatedApiKey {
             view: ApiKeyView::from(&key),
@@ -186,6 +214,10 @@ impl Tenancy {
                 "this workspace has no such API key",
             )));
         }
+        let (workspace_id, now) = (Some(workspace.id.as_str()), self.clock.now());
+        let target = key_actor(id);
+        let event = audit::done(principal, workspace_id, "api_key.delete", &target, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod api_keys;
+mod audit_events;
 mod first_start;
 mod names;
 mod operator_keys;
@@ -16,7 +17,9 @@ use std::sync::Arc;
 
 pub use accounts::{AccountView, CreateAccount};
 pub use api_keys::{ApiKeyView, CreateApiKey, CreatedApiKey, MAX_API_KEYS};
+pub use audit_events::AuditEventView;
 pub use first_start::{FirstStart, FirstStartError};
+pub(crate) use names::Name;
 pub use names::team_key_of;
 pub use operator_keys::{
     CreateOperatorKey, CreatedOperatorKey, MAX_OPERATOR_KEYS, OperatorKeyView, RotateOperatorKey,
@@ -51,13 +54,25 @@ impl Tenancy {
         principal: &Principal,
         named: Option<&str>,
     ) -> Result<Arc<Workspace>, RequestError> {
+        let workspace = self.named_workspace(principal, named).await?;
+        workspace.ok_or_else(|| {
+            RequestError::BadRequest(String::from(
+                "an operator key acts in a workspace of its choice: name one with X-Workspace",
+            ))
+        })
+    }
+
+    /// The same where an operator need not name one: none, for all of them.
+    async fn named_workspace(
+        &self,
+        principal: &Principal,
+        named: Option<&str>,
+    ) -> Result<Option<Arc<Workspace>>, RequestError> {
         check_named(principal, named)?;
         match (principal.workspace(), named) {
-            (Some(own), _) => Ok(Arc::clone(own)),
-            (None, Some(named)) => self.find(principal, named).await,
-            (None, None) => Err(RequestError::BadRequest(String::from(
-                "an operator key acts in a workspace of its choice: name one with X-Workspace",
-            ))),
+            (Some(own), _) => Ok(Some(Arc::clone(own))),
+            (None, Some(named)) => self.find(principal, named).await.map(Some),
+            (None, None) => Ok(None),
         }
     }
 

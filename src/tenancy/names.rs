@@ -1,16 +1,24 @@
 //! What accounts, workspaces, keys and namespaces may be called.
 
+use std::ops::RangeInclusive;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::auth::RequestError;
+use crate::grammar::{documented, text, whole};
 use crate::oci::RepositoryName;
 
 /// Characters of the name of an account or workspace at most.
 pub(super) const MAX_NAME_LENGTH: usize = 64;
+const NAME_LENGTHS: RangeInclusive<usize> = 1..=MAX_NAME_LENGTH;
 /// Characters of a text that people give things at most.
 const MAX_LABEL_LENGTH: usize = 200;
+const LABEL_LENGTHS: RangeInclusive<usize> = 1..=MAX_LABEL_LENGTH;
 /// Bytes of the id of a team elsewhere at most.
 const MAX_TEAM_ID_BYTES: usize = 255;
+const TEAM_ID_LENGTHS: RangeInclusive<usize> = 1..=MAX_TEAM_ID_BYTES;
+/// Characters of a team key.
+const TEAM_KEY_LENGTHS: RangeInclusive<usize> = 4..=32;
 /// Hex digits of a derived team key.
 const DERIVED_KEY_LENGTH: usize = 8;
 /// First components that would be taken for something else by people, clients or proxies.
@@ -25,11 +33,73 @@ const RESERVED_NAMESPACES: [&str; 8] = [
     "t",
 ];
 
+/// Regular expressions of what the checks below take, for the API's document.
+const NAME: &str = "[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?";
+const TEAM_KEY: &str = "[a-z0-9]{4,32}";
+/// One component of distribution-spec's `<name>`, without a dot.
+const NAMESPACE: &str = "[a-z0-9]+((_|__|-+)[a-z0-9]+)*";
+/// No control character anywhere, and no white space at the ends.
+const LABEL: &str = concat!(
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+    r"([^\u0000-\u001f\u007f-\u009f]*",
+    r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000])?"
+);
+
+pub(crate) enum Name {}
+documented!(
+    Name,
+    text("The name of an account or workspace.", NAME_LENGTHS, "acme").pattern(whole(NAME))
+);
+
+pub(super) enum Label {}
+documented!(
+    Label,
+    text(
+        "What people call something: one line, no spaces at its ends.",
+        LABEL_LENGTHS,
+        "Acme's shop"
+    )
+    .pattern(whole(LABEL))
+);
+
+pub(super) enum TeamKey {}
+documented!(
+    TeamKey,
+    text(
+        "What a team's prefix `t-<team key>/` is made of.",
+        TEAM_KEY_LENGTHS,
+        "6a1ba868"
+    )
+    .pattern(whole(TEAM_KEY))
+);
+
+pub(super) enum Namespace {}
+documented!(
+    Namespace,
+    text(
+        "A reserved first component of repository names. It neither begins with `t-` nor is a word that would be taken \
+         for something else, such as `v2`.",
+        NAME_LENGTHS,
+        "platform"
+    )
+    .pattern(whole(NAMESPACE))
+);
+
+pub(super) enum TeamId {}
+documented!(
+    TeamId,
+    text(
+        "The id of a team in another system, at most 255 bytes.",
+        TEAM_ID_LENGTHS,
+        "team-123"
+    )
+);
+
 /// Checks the name of an account or workspace.
 pub(super) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
-    let well_formed = (1..=MAX_NAME_LENGTH).contains(&bytes.len())
+    let well_formed = NAME_LENGTHS.contains(&bytes.len())
         && bytes
             .iter()
             .all(|byte| alphanumeric(*byte) || b"._-".contains(byte))
@@ -47,7 +117,7 @@ pub(super) fn check_name(field: &str, name: &str) -> Result<(), RequestError> {
 /// Checks a text for people: any characters but control ones.
 pub(super) fn check_label(field: &str, label: &str) -> Result<(), RequestError> {
     let length = label.chars().count();
-    let well_formed = (1..=MAX_LABEL_LENGTH).contains(&length)
+    let well_formed = LABEL_LENGTHS.contains(&length)
         && label.trim() == label
         && !label.chars().any(char::is_control);
     if well_formed {
@@ -60,7 +130,7 @@ pub(super) fn check_label(field: &str, label: &str) -> Result<(), RequestError> 
 
 /// Checks a team key that was given.
 pub(super) fn check_team_key(key: &str) -> Result<(), RequestError> {
-    let well_formed = (4..=32).contains(&key.len())
+    let well_formed = TEAM_KEY_LENGTHS.contains(&key.len())
         && key
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -98,7 +168,7 @@ pub(super) fn check_namespace(namespace: &str) -> Result<(), RequestError> {
 
 /// Checks the id of a team elsewhere.
 pub(super) fn check_team_id(id: &str) -> Result<(), RequestError> {
-    if (1..=MAX_TEAM_ID_BYTES).contains(&id.len()) {
+    if TEAM_ID_LENGTHS.contains(&id.len()) {
         return Ok(());
     }
     Err(RequestError::BadRequest(format!(
@@ -132,16 +202,12 @@ mod tests {
     use super::*;
     use crate::oci::testing::{made_by, near, whole};
 
-    /// API.md, "Tenancy", has no grammar of names; these are ours, as the messages tell them.
-    const NAME: &str = "[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?";
-    const TEAM_KEY: &str = "[a-z0-9]{4,32}";
-    /// One component of distribution-spec's `<name>`, without a dot.
-    const NAMESPACE: &str = "[a-z0-9]+((_|__|-+)[a-z0-9]+)*";
     const SOME_NAMESPACES: &str = "[a-z0-9]{1,6}((_|__|-{1,3})[a-z0-9]{1,20}){0,4}";
 
     static NAMES: LazyLock<Regex> = LazyLock::new(|| whole(NAME));
     static TEAM_KEYS: LazyLock<Regex> = LazyLock::new(|| whole(TEAM_KEY));
     static NAMESPACES: LazyLock<Regex> = LazyLock::new(|| whole(NAMESPACE));
+    static LABELS: LazyLock<Regex> = LazyLock::new(|| whole(LABEL));
 
     proptest! {
         #[test]
@@ -184,6 +250,7 @@ mod tests {
                 && !label.ends_with(char::is_whitespace)
                 && !label.contains(char::is_control);
             prop_assert_eq!(check_label("name", &label).is_ok(), expected, "{:?}", label);
+            prop_assert_eq!(LABELS.is_match(&label) && LABEL_LENGTHS.contains(&length), expected, "{:?}", label);
         }
     }
 

@@ -4,15 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::api_keys::end_in_text;
 use super::first_start::{FirstStartError, make_key, write};
-use super::names::check_label;
+use super::names::{Label, check_label};
 use super::{Listed, Tenancy, require};
-use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role};
+use crate::audit;
+use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role, Secret, key_actor};
 use crate::clock::Millis;
-use crate::metadata::{ApiKey, NewApiKey, Transaction};
+use crate::grammar::{Id, Time};
+use crate::metadata::{ApiKey, NewApiKey, NewAuditEvent, Transaction};
 
 /// Operator keys at most, ended ones included.
 pub const MAX_OPERATOR_KEYS: u32 = 100;
@@ -24,54 +27,73 @@ const OVERLAP_MAX_SECONDS: i64 = 30 * 24 * 3_600;
 const RESET: &str = "reset";
 
 /// A request for an operator key.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"name": "alice", "expiresAt": "2099-01-01T00:00:00Z"})))]
 pub struct CreateOperatorKey {
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// When it ends, in RFC 3339.
+    #[schema(value_type = Option<Time>)]
     pub expires_at: Option<String>,
 }
 
 /// A request for an operator key in the place of another.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"overlapSeconds": 3600})))]
 pub struct RotateOperatorKey {
     /// How long the old key goes on.
+    #[schema(minimum = 0, maximum = 2_592_000)]
     pub overlap_seconds: Option<i64>,
     /// When the new key ends, in RFC 3339.
+    #[schema(value_type = Option<Time>)]
     pub expires_at: Option<String>,
 }
 
-/// An operator key, as the API shows it: without the secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An operator key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "name": "alice",
+    "createdBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "createdAt": "2026-01-01T00:00:00Z",
+    "expiresAt": "2099-01-01T00:00:00Z", "lastUsedAt": null
+})))]
 pub struct OperatorKeyView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// What people call it.
+    #[schema(value_type = Label)]
     pub name: String,
     /// Who made it.
     pub created_by: String,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
     /// When it was last used, some seconds old.
+    #[schema(value_type = Option<Time>, required)]
     pub last_used_at: Option<String>,
 }
 
-/// An operator key that was just made, with the secret that is shown this once. No `Debug`.
-#[derive(Clone, Serialize)]
+// No `Debug`: it holds the secret.
+/// An operator key that was just made, with the secret that is shown this once.
+#[derive(Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedOperatorKey {
     /// The key.
     #[serde(flatten)]
     pub view: OperatorKeyView,
     /// Its secret.
+    #[schema(value_type = Secret)]
     pub key: String,
     /// The key whose place it takes, with its end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = OperatorKeyView)]
     pub replaces: Option<OperatorKeyView>,
 }
 
@@ -116,6 +138,9 @@ impl Tenancy {
         let keys = hold(&mut change).await?;
         check_room(&keys)?;
         let created = make(&mut change, principal, &request.name, now, expires_at).await?;
+        let target = key_actor(&created.view.id);
+        let event = audit::done(principal, None, "operator_key.create", &target, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(created)
     }
@@ -160,6 +185,9 @@ impl Tenancy {
             )));
         }
         change.delete_operator_key(key).await?;
+        let target = key_actor(&key.id);
+        let event = audit::done(principal, None, "operator_key.delete", &target, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 
@@ -206,6 +234,10 @@ impl Tenancy {
         let old_end = old.expires_at.map_or(old_end, |end| end.min(old_end));
         change.end_api_key(old, old_end).await?;
         let mut created = make(&mut change, principal, &old.name, now, expires_at).await?;
+        let target = key_actor(&old.id);
+        let event = audit::done(principal, None, "operator_key.rotate", &target, now);
+        let event = event.because(&format!("replaced by {}", key_actor(&created.view.id)));
+        change.audit(&event).await?;
         change.commit().await?;
         created.replaces = Some(OperatorKeyView {
             expires_at: Some(old_end.rfc3339()),
@@ -222,6 +254,8 @@ impl Tenancy {
         change.delete_operator_keys().await?;
         let now = self.clock.now();
         let secret = make_key(&mut change, None, Role::Operator, RESET, now).await?;
+        let event = NewAuditEvent::new(now, None, RESET, "operator_key.reset", "all");
+        change.audit(&event).await?;
         write(file, &secret)?;
         Ok(change.commit().await?)
     }

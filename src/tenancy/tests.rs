@@ -56,7 +56,7 @@ impl Installation {
 
     async fn operator(&self) -> Arc<Principal> {
         self.auth
-            .authenticate_api(Some(&bearer(&self.operator_secret)), HERE)
+            .authenticate_api(Some(&bearer(&self.operator_secret)), &HERE)
             .await
             .unwrap()
     }
@@ -71,7 +71,7 @@ impl Installation {
             .await
             .unwrap();
         self.auth
-            .authenticate_api(Some(&bearer(&key.key)), HERE)
+            .authenticate_api(Some(&bearer(&key.key)), &HERE)
             .await
             .unwrap()
     }
@@ -135,7 +135,7 @@ async fn api_key(
 async fn caller(installation: &Installation, secret: &str) -> Arc<Principal> {
     installation
         .auth
-        .authenticate_api(Some(&bearer(secret)), HERE)
+        .authenticate_api(Some(&bearer(secret)), &HERE)
         .await
         .unwrap()
 }
@@ -388,7 +388,7 @@ async fn a_deleted_workspace_takes_its_keys_and_never_gives_its_prefix_back() {
     assert!(
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .is_ok()
     );
@@ -396,7 +396,7 @@ async fn a_deleted_workspace_takes_its_keys_and_never_gives_its_prefix_back() {
     assert!(
         installation
             .auth
-            .authenticate_registry(Some(&basic("x", &key.key)), HERE)
+            .authenticate_registry(Some(&basic("x", &key.key)), &HERE)
             .await
             .is_err()
     );

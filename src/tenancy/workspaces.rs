@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::names::{
-    check_label, check_name, check_namespace, check_team_id, check_team_key, random_team_key,
-    team_key_of,
+    Label, Name, Namespace, TeamId, TeamKey, check_label, check_name, check_namespace,
+    check_team_id, check_team_key, random_team_key, team_key_of,
 };
 use super::{Listed, Tenancy, require, taken, unknown};
+use crate::audit;
 use crate::auth::{Principal, RequestError, Right, WholeNumber};
+use crate::grammar::{Id, Time};
 use crate::metadata::{NewWorkspace, Transaction, Workspace, WorkspaceSettings};
 
 /// How often a random team key is drawn before giving up.
@@ -23,39 +26,69 @@ const MAX_QUOTA_BYTES: u64 = i64::MAX.unsigned_abs();
 type Quota = WholeNumber<1, MAX_QUOTA_BYTES>;
 type RetentionDays = WholeNumber<1, MAX_RETENTION_DAYS>;
 
-/// A request for a workspace. At most one of `team_id`, `team_key` and `namespace`.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A request for a workspace. At most one of `teamId`, `teamKey` and `namespace`; a random team key without any.
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "name": "shop", "account": "acme", "teamKey": "shop", "displayName": "The shop"
+})))]
 pub struct CreateWorkspace {
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
     /// The name of the account that owns it.
+    #[schema(value_type = Name)]
     pub account: String,
     /// The id of the team elsewhere; the team key is derived from it.
+    #[schema(value_type = Option<TeamId>)]
     pub team_id: Option<String>,
     /// The team key itself.
+    #[schema(value_type = Option<TeamKey>)]
     pub team_key: Option<String>,
     /// A reserved first component in place of `t-<team key>`.
+    #[schema(value_type = Option<Namespace>)]
     pub namespace: Option<String>,
     /// What people call it.
+    #[schema(value_type = Option<Label>)]
     pub display_name: Option<String>,
     /// How much it may store.
+    #[schema(inline)]
     pub quota_bytes: Option<Quota>,
 }
 
 /// A change of a workspace. What is left out stays; `null` takes away.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"displayName": "The shop", "untaggedRetentionDays": 30})))]
 pub struct UpdateWorkspace {
     /// What people call it.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Label>)]
     pub display_name: Option<Option<String>>,
     /// After how many days untagged manifests go; `null` keeps them.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<RetentionDays>, inline)]
     pub untagged_retention_days: Option<Option<RetentionDays>>,
     /// How much it may store; for operators.
-    #[serde(deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Quota>, inline)]
     pub quota_bytes: Option<Option<Quota>>,
+}
+
+impl UpdateWorkspace {
+    /// The names of the settings that it has something to say about.
+    fn changed(&self) -> Vec<&'static str> {
+        let named = [
+            ("displayName", self.display_name.is_some()),
+            (
+                "untaggedRetentionDays",
+                self.untagged_retention_days.is_some(),
+            ),
+            ("quotaBytes", self.quota_bytes.is_some()),
+        ];
+        let changed = named.into_iter().filter(|(_, is_named)| *is_named);
+        changed.map(|(name, _)| name).collect()
+    }
 }
 
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
@@ -64,29 +97,39 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A workspace, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = Name)]
     pub name: String,
     /// The name of its account.
+    #[schema(value_type = Name)]
     pub account: String,
     /// The id of its account.
+    #[schema(value_type = Id)]
     pub account_id: String,
     /// Its team key.
+    #[schema(value_type = Option<TeamKey>, required)]
     pub team_key: Option<String>,
     /// What its repositories begin with, slash included.
+    #[schema(examples("t-6a1ba868/"))]
     pub repository_prefix: String,
     /// What people call it.
+    #[schema(value_type = Option<Label>, required)]
     pub display_name: Option<String>,
     /// How much it may store.
+    #[schema(required, examples(10_737_418_240_u64))]
     pub quota_bytes: Option<u64>,
     /// After how many days untagged manifests go.
+    #[schema(required, examples(30))]
     pub untagged_retention_days: Option<u32>,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
 }
 
@@ -171,6 +214,9 @@ impl Tenancy {
             .await
             .map_err(|error| taken(error, raced))?;
         let made = change.workspace(&workspace.id).await?;
+        let (id, now) = (Some(workspace.id.as_str()), workspace.created_at);
+        let event = audit::done(principal, id, "workspace.create", &workspace.name, now);
+        change.audit(&event).await?;
         change.commit().await?;
         made.as_deref().map(WorkspaceView::from).ok_or_else(|| {
             RequestError::Internal(String::from("a workspace that was just made is not there"))
@@ -251,6 +297,10 @@ impl Tenancy {
             },
         };
         change.update_workspace(&current, &settings).await?;
+        let (id, now) = (Some(current.id.as_str()), self.clock.now());
+        let event = audit::done(principal, id, "workspace.update", &current.name, now);
+        let event = event.because(&request.changed().join(", "));
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(WorkspaceView {
             display_name: settings.display_name,
@@ -274,9 +324,8 @@ impl Tenancy {
             .await?
             .ok_or_else(|| unknown("workspace", name))?;
         // The row is taken first, so that the count sees every push that was there before.
-        change
-            .delete_workspace(&workspace, self.clock.now())
-            .await?;
+        let now = self.clock.now();
+        change.delete_workspace(&workspace, now).await?;
         let images = change.count_images(&workspace.id).await?;
         if images > 0 {
             return Err(RequestError::Conflict(format!(
@@ -285,6 +334,9 @@ impl Tenancy {
         }
         // Without images it shares none; what others shared with it ends here.
         change.end_shares_to(&workspace.id).await?;
+        let id = Some(workspace.id.as_str());
+        let event = audit::done(principal, id, "workspace.delete", &workspace.name, now);
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("axum", &["src/http/", "src/server/"]),
     ("tower_http", &["src/http/"]),
     ("tower", &["src/http/", "src/server/"]),
@@ -25,12 +25,19 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
     ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),
+    (
+        "utoipa",
+        &["src/http/", "src/tenancy/", "src/auth/", "src/grammar.rs"],
+    ),
     ("object_store", &["storage/src/"]),
     ("sha2", &["storage/src/"]),
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 16] = [
+const MODULES: [(&str, &[&str]); 19] = [
+    ("grammar", &[]),
+    ("listed", &[]),
+    ("retries", &[]),
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -39,10 +46,23 @@ const MODULES: [(&str, &[&str]); 16] = [
     ("metadata", &["clock", "config", "oci", "telemetry"]),
     (
         "auth",
-        &["shares", "clock", "config", "oci", "telemetry", "metadata"],
+        &[
+            "grammar",
+            "shares",
+            "clock",
+            "config",
+            "oci",
+            "telemetry",
+            "metadata",
+        ],
     ),
-    ("tenancy", &["clock", "config", "oci", "metadata", "auth"]),
-    ("retries", &[]),
+    ("audit", &["clock", "telemetry", "metadata", "auth"]),
+    (
+        "tenancy",
+        &[
+            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed",
+        ],
+    ),
     (
         "registry",
         &[
@@ -57,7 +77,9 @@ const MODULES: [(&str, &[&str]); 16] = [
     ),
     (
         "images",
-        &["clock", "config", "oci", "metadata", "auth", "retries"],
+        &[
+            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
+        ],
     ),
     (
         "collect",
@@ -66,12 +88,15 @@ const MODULES: [(&str, &[&str]); 16] = [
     (
         "http",
         &[
+            "grammar",
             "shares",
             "clock",
             "config",
             "oci",
             "metadata",
             "auth",
+            "audit",
+            "listed",
             "tenancy",
             "registry",
             "images",
@@ -89,6 +114,7 @@ const MODULES: [(&str, &[&str]); 16] = [
             "config",
             "metadata",
             "auth",
+            "audit",
             "tenancy",
             "registry",
             "images",

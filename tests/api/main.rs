@@ -5,6 +5,7 @@
     reason = "a test that meets what it does not expect has failed"
 )]
 
+mod audit;
 mod concurrency;
 mod credentials;
 mod durability;
@@ -15,6 +16,7 @@ mod limits;
 mod listeners;
 mod live_rights;
 mod matrix;
+mod openapi;
 mod operations;
 mod operator_keys;
 mod proxies;

@@ -10,6 +10,7 @@
     reason = "a contract that cannot set itself up has failed"
 )]
 
+mod audit;
 mod blobs;
 mod counters;
 mod fixture;
@@ -77,6 +78,7 @@ fn main() {
         memory::contracts,
         images::contracts,
         counters::contracts,
+        audit::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));

@@ -11,9 +11,11 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use berth::metadata::NewAuditEvent;
+
 use crate::contracts;
 use crate::fixture::{
-    Fixture, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion, tag, tag_change,
+    ACTOR, Fixture, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion, tag, tag_change,
 };
 use crate::uploads::taken;
 
@@ -117,6 +119,7 @@ async fn tour(fixture: &Fixture) {
     let mounts = metadata.repositories_with_blob(WORKSPACE, &blob.digest, 10);
     mounts.await.unwrap();
     rights(fixture).await;
+    audit(fixture).await;
     delete_and_collect(fixture, &manifest, &index).await;
 }
 
@@ -137,6 +140,19 @@ async fn rights(fixture: &Fixture) {
         .change(async |change| change.purge_revocations(START, 10).await)
         .await
         .unwrap();
+}
+
+async fn audit(fixture: &Fixture) {
+    let event = NewAuditEvent::new(START, Some(WORKSPACE), ACTOR, "thing.change", "a thing");
+    let change = fixture.change(async |change| {
+        change.audit(&event).await?;
+        change.remove_audit_events(START, 10).await
+    });
+    change.await.unwrap();
+    for workspace_id in [None, Some(WORKSPACE)] {
+        let page = fixture.metadata.audit_events(workspace_id, Some(7), 10);
+        page.await.unwrap();
+    }
 }
 
 async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &TestManifest) {

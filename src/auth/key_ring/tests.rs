@@ -62,6 +62,14 @@ impl Place {
         KeyRing::open(location, &self.metadata, schedule(), self.clock.clone()).await
     }
 
+    fn report(&self) -> Report {
+        let now = self.clock.now();
+        Report {
+            metadata: self.metadata.clone(),
+            event: NewAuditEvent::new(now, None, "a test", "signing_key.reset", "all"),
+        }
+    }
+
     fn key_files(&self) -> Vec<PathBuf> {
         let files = std::fs::read_dir(self.folder.path().join("keys")).unwrap();
         files.map(|file| file.unwrap().path()).collect()
@@ -293,7 +301,7 @@ async fn keys_that_were_reset_under_another_secret_are_dead_where_the_old_one_st
     let ring = place.open().await;
     let old = ring.signer(Purpose::AccessToken).unwrap();
     let other = KeyLocation::Database(Some(secret("b")));
-    reset(&other, &place.metadata, schedule(), place.clock.now())
+    reset(&other, &place.report(), schedule(), place.clock.now())
         .await
         .unwrap();
     let error = ring.keep().await.unwrap_err();
@@ -315,7 +323,7 @@ async fn a_reset_leaves_new_keys_and_nothing_of_the_old_ones() {
     assert!(place.try_open(&place.location).await.is_err());
     reset(
         &place.location,
-        &place.metadata,
+        &place.report(),
         schedule(),
         place.clock.now(),
     )

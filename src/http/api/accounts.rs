@@ -7,11 +7,20 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, ListQuery, PathName, answer, listed};
-use crate::tenancy::CreateAccount;
+use crate::tenancy::{AccountView, CreateAccount};
 
 /// The list, as its cursors name it.
 const LIST: &str = "accounts";
 
+/// Makes an account (operator).
+#[utoipa::path(
+    post, path = "/api/v1/accounts", tag = "accounts",
+    request_body = CreateAccount,
+    responses(
+        (status = 201, description = "The account.", body = AccountView),
+        (status = 409, description = "There is an account of this name already."),
+    )
+)]
 pub(super) async fn create(
     State(http): State<Shared>,
     key: Key,
@@ -24,6 +33,12 @@ pub(super) async fn create(
     Ok(answer(StatusCode::CREATED, &account))
 }
 
+/// Lists the accounts (operator).
+#[utoipa::path(
+    get, path = "/api/v1/accounts", tag = "accounts",
+    params(ListQuery),
+    responses((status = 200, description = "Accounts by name.", body = [AccountView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     key: Key,
@@ -37,6 +52,12 @@ pub(super) async fn list(
     Ok(listed(LIST, &page))
 }
 
+/// Shows an account (operator).
+#[utoipa::path(
+    get, path = "/api/v1/accounts/{name}", tag = "accounts",
+    params(PathName),
+    responses((status = 200, description = "The account.", body = AccountView))
+)]
 pub(super) async fn show(
     State(http): State<Shared>,
     key: Key,
@@ -48,6 +69,15 @@ pub(super) async fn show(
     ))
 }
 
+/// Ends an account that has no workspaces (operator).
+#[utoipa::path(
+    delete, path = "/api/v1/accounts/{name}", tag = "accounts",
+    params(PathName),
+    responses(
+        (status = 204, description = "The account is gone."),
+        (status = 409, description = "The account has workspaces."),
+    )
+)]
 pub(super) async fn delete(
     State(http): State<Shared>,
     key: Key,

@@ -7,11 +7,23 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, ListQuery, PathId, PathName, answer, listed};
-use crate::tenancy::CreateApiKey;
+use crate::tenancy::{ApiKeyView, CreateApiKey, CreatedApiKey};
 
 /// The list, as its cursors name it.
 const LIST: &str = "api-keys";
 
+/// Makes an API key of a workspace (admin).
+///
+/// It never reaches further than the key that makes it.
+#[utoipa::path(
+    post, path = "/api/v1/workspaces/{name}/api-keys", tag = "api-keys",
+    params(PathName),
+    request_body = CreateApiKey,
+    responses(
+        (status = 201, description = "The key, with its secret.", body = CreatedApiKey),
+        (status = 409, description = "The workspace has as many keys as it may have."),
+    )
+)]
 pub(super) async fn create(
     State(http): State<Shared>,
     key: Key,
@@ -25,6 +37,12 @@ pub(super) async fn create(
     Ok(answer(StatusCode::CREATED, &created))
 }
 
+/// Lists the API keys of a workspace (admin).
+#[utoipa::path(
+    get, path = "/api/v1/workspaces/{name}/api-keys", tag = "api-keys",
+    params(PathName, ListQuery),
+    responses((status = 200, description = "Keys by id, without their secrets.", body = [ApiKeyView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     key: Key,
@@ -39,6 +57,12 @@ pub(super) async fn list(
     Ok(listed(LIST, &page))
 }
 
+/// Ends an API key, and everything that was issued to it (admin).
+#[utoipa::path(
+    delete, path = "/api/v1/workspaces/{name}/api-keys/{id}", tag = "api-keys",
+    params(PathName, PathId),
+    responses((status = 204, description = "The key is gone."))
+)]
 pub(super) async fn delete(
     State(http): State<Shared>,
     key: Key,

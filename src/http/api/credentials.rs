@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, answer};
-use crate::auth::{CredentialRequest, RegistryHosts, Revocation};
+use super::openapi::InWorkspace;
+use crate::auth::{CredentialRequest, IssuedCredential, RegistryHosts, Revocation};
 
 /// How this registry is reached: by configuration, else as this client reached it.
 pub(super) struct Hosts(pub(super) RegistryHosts);
@@ -41,6 +42,18 @@ impl FromRequestParts<Shared> for Hosts {
     }
 }
 
+/// Issues a registry credential: a short-lived password for `docker login`.
+///
+/// Without `actions` it may pull, and push where the key may.
+#[utoipa::path(
+    post, path = "/api/v1/registry/credentials", tag = "credentials",
+    params(InWorkspace),
+    request_body = CredentialRequest,
+    responses(
+        (status = 200, description = "The credential.", body = IssuedCredential),
+        (status = 404, description = "There is no such workspace."),
+    )
+)]
 pub(super) async fn issue(
     State(http): State<Shared>,
     key: Key,
@@ -54,9 +67,20 @@ pub(super) async fn issue(
     let issued = http
         .auth
         .issue_credential(&key.principal, &workspace, &request, &hosts)?;
+    http.audit.issued(&key.principal, &workspace, &issued);
     Ok(answer(StatusCode::OK, &issued))
 }
 
+/// Revokes registry credentials (admin).
+#[utoipa::path(
+    post, path = "/api/v1/registry/credentials/revoke", tag = "credentials",
+    params(InWorkspace),
+    request_body = Revocation,
+    responses(
+        (status = 204, description = "They count no longer."),
+        (status = 404, description = "There is no such workspace or API key."),
+    )
+)]
 pub(super) async fn revoke(
     State(http): State<Shared>,
     key: Key,

@@ -1,16 +1,22 @@
 //! Errors of the management API: the envelope, and one table from what went wrong to status and code.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::super::access::NoText;
 use super::super::body::CollectError;
-use super::super::error::{LimitReached, log_cause};
+use super::super::error::{LimitReached, Refused, is_refusal, log_cause};
 use super::super::respond::{JSON, RETRY_SECONDS};
-use crate::auth::{AuthenticationError, RequestError, Throttled};
+use crate::auth::{AuthenticationError, Holder, InUse, InUseReason, RequestError, Throttled};
+use crate::grammar::{documented, word};
 use crate::metadata::MetadataError;
+
+/// How to authenticate, which a 401 must say (RFC 9110 section 15.5.2). Not by Basic: browsers would ask people for a
+/// password.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"berth\"");
 
 /// An error of the management API.
 #[derive(Debug)]
@@ -19,7 +25,7 @@ pub(in crate::http) struct ApiError {
     message: String,
     retry_after: Option<HeaderValue>,
     limit: Option<&'static str>,
-    details: Option<serde_json::Value>,
+    details: Option<Details>,
 }
 
 impl ApiError {
@@ -65,39 +71,100 @@ impl ApiError {
             "something went wrong inside; the log has the cause under the id of this request",
         )
     }
+}
 
-    /// The word for programs.
-    fn code(&self) -> &'static str {
-        match self.status.as_u16() {
-            401 => "unauthorized",
-            403 => "forbidden",
-            404 => "not_found",
-            409 => "conflict",
-            410 => "gone",
-            412 => "precondition_failed",
-            413 => "payload_too_large",
-            429 => "too_many_requests",
-            503 => "unavailable",
-            507 => "insufficient_storage",
-            400..=499 => "bad_request",
-            _ => "internal_error",
+/// The words for programs, and the statuses that have one of their own.
+const CODES: [(u16, &str); 12] = [
+    (400, BAD_REQUEST),
+    (401, "unauthorized"),
+    (403, "forbidden"),
+    (404, "not_found"),
+    (409, "conflict"),
+    (410, "gone"),
+    (412, "precondition_failed"),
+    (413, "payload_too_large"),
+    (429, "too_many_requests"),
+    (500, INTERNAL_ERROR),
+    (503, "unavailable"),
+    (507, "insufficient_storage"),
+];
+const BAD_REQUEST: &str = "bad_request";
+const INTERNAL_ERROR: &str = "internal_error";
+
+enum Code {}
+documented!(
+    Code,
+    word("The word for programs.", CODES.map(|(_, code)| code))
+);
+
+/// The word for programs of a status.
+fn code_of(status: StatusCode) -> &'static str {
+    let own = CODES.iter().find(|(own, _)| *own == status.as_u16());
+    match own {
+        Some((_, code)) => code,
+        None if status.is_client_error() => BAD_REQUEST,
+        None => INTERNAL_ERROR,
+    }
+}
+
+/// An error.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Failure {
+    /// Always false.
+    success: bool,
+    error: Problem,
+}
+
+/// What is wrong.
+#[derive(Serialize, ToSchema)]
+struct Problem {
+    #[schema(value_type = Code)]
+    code: &'static str,
+    /// What was wrong, and what would be right.
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<Details>,
+}
+
+/// What programs tell cases apart by.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Details {
+    reason: InUseReason,
+    /// Who or what needs it: not all of them, when there are many.
+    holders: Vec<Holder>,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, message: String, details: Option<Details>) -> Self {
+        let code = code_of(status);
+        Self {
+            success: false,
+            error: Problem {
+                code,
+                message,
+                details,
+            },
         }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut error = json!({"code": self.code(), "message": self.message});
-        if let Some(details) = self.details {
-            error["details"] = details;
-        }
-        let body = json!({"success": false, "error": error}).to_string();
+        // Serialising plain texts cannot fail.
+        let failure = Failure::new(self.status, self.message.clone(), self.details);
+        let body = serde_json::to_string(&failure).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         if let Some(key) = self.limit {
             response.extensions_mut().insert(LimitReached(key));
+        }
+        if is_refusal(self.status) {
+            response.extensions_mut().insert(Refused(self.message));
         }
         response
     }
@@ -112,8 +179,10 @@ impl From<RequestError> for ApiError {
             RequestError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
             RequestError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, message),
             RequestError::Conflict(_) => Self::new(StatusCode::CONFLICT, message),
-            RequestError::InUse(in_use) => Self {
-                details: Some(json!({"reason": in_use.reason, "holders": in_use.holders})),
+            RequestError::InUse(InUse {
+                reason, holders, ..
+            }) => Self {
+                details: Some(Details { reason, holders }),
                 ..Self::new(StatusCode::CONFLICT, message)
             },
             RequestError::Gone(_) => Self::new(StatusCode::GONE, message),
@@ -130,8 +199,9 @@ impl From<RequestError> for ApiError {
 impl From<AuthenticationError> for ApiError {
     fn from(error: AuthenticationError) -> Self {
         match error {
-            AuthenticationError::Refused(message) | AuthenticationError::InvalidToken(message) => {
-                Self::new(StatusCode::UNAUTHORIZED, message)
+            AuthenticationError::Refused(rejection)
+            | AuthenticationError::InvalidToken(rejection) => {
+                Self::new(StatusCode::UNAUTHORIZED, rejection.message)
             }
             AuthenticationError::Throttled(throttled) => throttled.into(),
             AuthenticationError::Unavailable(error) => error.into(),

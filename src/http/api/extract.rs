@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 use super::super::Shared;
 use super::super::access::segment;
@@ -21,9 +22,11 @@ use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
 use crate::auth::{Manager, Principal, Wish, single_header};
+use crate::grammar::Id;
 use crate::images::LeaseHolderName;
+use crate::listed::Listed;
 use crate::oci::{ImageName, Tag, TagError};
-use crate::tenancy::{Listed, check_named};
+use crate::tenancy::{Name, check_named};
 
 /// Items on a page that names no limit.
 const DEFAULT_LIMIT: u32 = 100;
@@ -51,14 +54,20 @@ impl FromRequestParts<Shared> for Key {
         );
         let authenticated = match header {
             Ok(header) => {
-                let from = http.client_address(parts);
-                http.auth.authenticate_api(header, from).await
+                let from = http.origin(parts);
+                http.auth.authenticate_api(header, &from).await
             }
             Err(error) => Err(error),
         };
-        let principal = authenticated.inspect_err(|_| http.metrics.auth_failure("api"))?;
-        if let Some(notes) = parts.extensions.get::<Notes>() {
-            notes.principal(principal.actor());
+        let notes = parts.extensions.get::<Notes>();
+        let principal = authenticated.inspect_err(|error| {
+            http.metrics.auth_failure("api");
+            if let (Some(notes), Some(owner)) = (notes, error.owner()) {
+                notes.owner(owner);
+            }
+        })?;
+        if let Some(notes) = notes {
+            notes.principal(&principal);
         }
         let named_workspace = parts.headers.get(WORKSPACE).map(|value| {
             value.to_str().map(str::to_owned).map_err(|_| {
@@ -202,7 +211,13 @@ fn printable(text: String) -> Result<String, ApiError> {
 }
 
 /// The name of the account or workspace of the path.
-pub(super) struct PathName(pub(super) String);
+#[derive(IntoParams)]
+#[into_params(names("name"), parameter_in = Path)]
+pub(super) struct PathName(
+    /// The name of the account or workspace.
+    #[param(value_type = Name, inline)]
+    pub(super) String,
+);
 
 impl FromRequestParts<Shared> for PathName {
     type Rejection = ApiError;
@@ -213,7 +228,13 @@ impl FromRequestParts<Shared> for PathName {
 }
 
 /// The id in the path.
-pub(super) struct PathId(pub(super) String);
+#[derive(IntoParams)]
+#[into_params(names("id"), parameter_in = Path)]
+pub(super) struct PathId(
+    /// The id.
+    #[param(value_type = Id, inline)]
+    pub(super) String,
+);
 
 impl FromRequestParts<Shared> for PathId {
     type Rejection = ApiError;
@@ -296,8 +317,14 @@ fn check_type(parts: &Parts) -> Result<(), ApiError> {
 }
 
 /// The page of a list: how many, and after what.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Items on the page at most.
+    #[param(required = false, minimum = 1, maximum = 1000, default = 100)]
     limit: u32,
+    /// Where to go on: `nextCursor` of the page before, as it was given.
+    #[param(max_length = 1024)]
     cursor: Option<String>,
 }
 
@@ -330,6 +357,12 @@ impl ListQuery {
         self.limit
     }
 
+    /// The same for a list whose rows have numbers.
+    pub(super) fn after_number(&self, list: &str) -> Result<Option<i64>, ApiError> {
+        let number = self.after(list)?.map(|text| text.parse());
+        number.transpose().map_err(|_| foreign_cursor())
+    }
+
     /// What the list goes on after; a cursor of another list is refused.
     pub(super) fn after(&self, list: &str) -> Result<Option<String>, ApiError> {
         let Some(cursor) = &self.cursor else {
@@ -343,12 +376,12 @@ impl ListQuery {
             .filter(|text| !text.contains('\0'))
             .and_then(|text| text.strip_prefix(&format!("{list}\n")).map(str::to_owned))
             .map(Some)
-            .ok_or_else(|| {
-                ApiError::bad_request(
-                    "the cursor is not one of this list: use nextCursor as it was given",
-                )
-            })
+            .ok_or_else(foreign_cursor)
     }
+}
+
+fn foreign_cursor() -> ApiError {
+    ApiError::bad_request("the cursor is not one of this list: use nextCursor as it was given")
 }
 
 /// One page of a list in its envelope.

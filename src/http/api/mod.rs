@@ -2,12 +2,14 @@
 
 mod accounts;
 mod api_keys;
+mod audit_events;
 mod credentials;
 mod deletions;
 mod error;
 mod extract;
 mod images;
 mod leases;
+mod openapi;
 mod operator_keys;
 mod shares;
 mod signing_keys;
@@ -70,6 +72,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
         )
+        .read("/api/v1/openapi.json", openapi::show)
         .read("/api/v1/whoami", whoami::show)
         .add(&Method::POST, "/api/v1/accounts", accounts::create)
         .read("/api/v1/accounts", accounts::list)
@@ -97,6 +100,7 @@ pub(super) fn everything(routes: Routes) -> Routes {
             "/api/v1/signing-keys/rotate",
             signing_keys::rotate,
         )
+        .read("/api/v1/audit-events", audit_events::list)
 }
 
 /// Images, and what is about them.

@@ -7,11 +7,20 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, ListQuery, PathId, answer, listed};
-use crate::tenancy::{CreateOperatorKey, RotateOperatorKey};
+use crate::tenancy::{CreateOperatorKey, CreatedOperatorKey, OperatorKeyView, RotateOperatorKey};
 
 /// The list, as its cursors name it.
 const LIST: &str = "operator-keys";
 
+/// Makes an operator key (operator).
+#[utoipa::path(
+    post, path = "/api/v1/operator-keys", tag = "operator-keys",
+    request_body = CreateOperatorKey,
+    responses(
+        (status = 201, description = "The key, with its secret.", body = CreatedOperatorKey),
+        (status = 409, description = "There are as many operator keys as there may be."),
+    )
+)]
 pub(super) async fn create(
     State(http): State<Shared>,
     key: Key,
@@ -24,6 +33,12 @@ pub(super) async fn create(
     Ok(answer(StatusCode::CREATED, &created))
 }
 
+/// Lists the operator keys (operator).
+#[utoipa::path(
+    get, path = "/api/v1/operator-keys", tag = "operator-keys",
+    params(ListQuery),
+    responses((status = 200, description = "Keys by id, without their secrets.", body = [OperatorKeyView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     key: Key,
@@ -37,6 +52,15 @@ pub(super) async fn list(
     Ok(listed(LIST, &page))
 }
 
+/// Ends an operator key (operator).
+#[utoipa::path(
+    delete, path = "/api/v1/operator-keys/{id}", tag = "operator-keys",
+    params(PathId),
+    responses(
+        (status = 204, description = "The key is gone."),
+        (status = 409, description = "No other operator key lives as long as this one."),
+    )
+)]
 pub(super) async fn delete(
     State(http): State<Shared>,
     key: Key,
@@ -48,6 +72,16 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// Makes a new operator key in the place of another, which goes on for a while (operator).
+#[utoipa::path(
+    post, path = "/api/v1/operator-keys/{id}/rotate", tag = "operator-keys",
+    params(PathId),
+    request_body = RotateOperatorKey,
+    responses(
+        (status = 201, description = "The new key, and the old one with its end.", body = CreatedOperatorKey),
+        (status = 409, description = "The key has ended, no other would live as long, or there are too many."),
+    )
+)]
 pub(super) async fn rotate(
     State(http): State<Shared>,
     key: Key,

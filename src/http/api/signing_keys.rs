@@ -22,6 +22,12 @@ fn page(keys: Vec<SigningKeyView>, after: Option<&str>, limit: u32) -> Response 
     listed(LIST, &page)
 }
 
+/// Lists the keys that sign credentials and access tokens (operator).
+#[utoipa::path(
+    get, path = "/api/v1/signing-keys", tag = "signing-keys",
+    params(ListQuery),
+    responses((status = 200, description = "Keys by id, without their private halves.", body = [SigningKeyView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     key: Key,
@@ -32,6 +38,17 @@ pub(super) async fn list(
     Ok(page(keys, after.as_deref(), query.limit()))
 }
 
+/// Makes new signing keys (operator).
+///
+/// The old ones verify until their last token has ended; with `now` they end at once, with everything that they signed.
+#[utoipa::path(
+    post, path = "/api/v1/signing-keys/rotate", tag = "signing-keys",
+    request_body = RotateSigningKeys,
+    responses(
+        (status = 200, description = "All signing keys as they are now.", body = [SigningKeyView]),
+        (status = 409, description = "A key of this purpose is still to begin."),
+    )
+)]
 pub(super) async fn rotate(
     State(http): State<Shared>,
     key: Key,

@@ -7,11 +7,20 @@ use axum::response::{IntoResponse, Response};
 use super::super::Shared;
 use super::error::ApiError;
 use super::extract::{Json, Key, ListQuery, PathName, answer, listed};
-use crate::tenancy::{CreateWorkspace, UpdateWorkspace};
+use crate::tenancy::{CreateWorkspace, UpdateWorkspace, WorkspaceView};
 
 /// The list, as its cursors name it.
 const LIST: &str = "workspaces";
 
+/// Makes a workspace (operator).
+#[utoipa::path(
+    post, path = "/api/v1/workspaces", tag = "workspaces",
+    request_body = CreateWorkspace,
+    responses(
+        (status = 201, description = "The workspace.", body = WorkspaceView),
+        (status = 409, description = "The name is taken, or the prefix belongs or belonged to another workspace."),
+    )
+)]
 pub(super) async fn create(
     State(http): State<Shared>,
     key: Key,
@@ -24,6 +33,12 @@ pub(super) async fn create(
     Ok(answer(StatusCode::CREATED, &workspace))
 }
 
+/// Lists workspaces: all of them to an operator, their own to others.
+#[utoipa::path(
+    get, path = "/api/v1/workspaces", tag = "workspaces",
+    params(ListQuery),
+    responses((status = 200, description = "Workspaces by name.", body = [WorkspaceView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     key: Key,
@@ -37,6 +52,12 @@ pub(super) async fn list(
     Ok(listed(LIST, &page))
 }
 
+/// Shows a workspace.
+#[utoipa::path(
+    get, path = "/api/v1/workspaces/{name}", tag = "workspaces",
+    params(PathName),
+    responses((status = 200, description = "The workspace.", body = WorkspaceView))
+)]
 pub(super) async fn show(
     State(http): State<Shared>,
     key: Key,
@@ -48,6 +69,13 @@ pub(super) async fn show(
     ))
 }
 
+/// Changes the settings of a workspace (admin).
+#[utoipa::path(
+    patch, path = "/api/v1/workspaces/{name}", tag = "workspaces",
+    params(PathName),
+    request_body = UpdateWorkspace,
+    responses((status = 200, description = "The workspace as it is now.", body = WorkspaceView))
+)]
 pub(super) async fn update(
     State(http): State<Shared>,
     key: Key,
@@ -63,6 +91,15 @@ pub(super) async fn update(
     ))
 }
 
+/// Ends a workspace that has no images, and its keys with it (operator).
+#[utoipa::path(
+    delete, path = "/api/v1/workspaces/{name}", tag = "workspaces",
+    params(PathName),
+    responses(
+        (status = 204, description = "The workspace is gone; its prefix is never given again."),
+        (status = 409, description = "The workspace has images."),
+    )
+)]
 pub(super) async fn delete(
     State(http): State<Shared>,
     key: Key,

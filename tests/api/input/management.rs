@@ -10,6 +10,7 @@ const WORKSPACES: &str = "/api/v1/workspaces";
 const ACME: &str = "/api/v1/workspaces/acme";
 const KEYS: &str = "/api/v1/workspaces/acme/api-keys";
 const CREDENTIALS: &str = "/api/v1/registry/credentials";
+const AUDIT: &str = "/api/v1/audit-events";
 const REVOKE: &str = "/api/v1/registry/credentials/revoke";
 
 /// Bodies that are no JSON object.
@@ -239,6 +240,13 @@ pub(crate) fn rows() -> Vec<Row> {
         bad(get(format!("{KEYS}?cursor={}", cursor("workspaces\nacme"))), foreign_cursor),
         bad(get(format!("{ACCOUNTS}?limit=0")), "limit is a number from 1 to 1000"),
         get(format!("{WORKSPACES}?limit=1000&cursor={}", cursor("workspaces\n~"))).is(200, "", ""),
+        // The audit log.
+        bad(get(format!("{AUDIT}?limit=0")), "limit is a number from 1 to 1000"),
+        bad(get(format!("{AUDIT}?cursor={}", cursor("workspaces\n7"))), foreign_cursor),
+        bad(get(format!("{AUDIT}?cursor={}", cursor("audit-events\nacme"))), foreign_cursor),
+        bad(get(format!("{AUDIT}?cursor={}", cursor("audit-events\n7.0"))), foreign_cursor),
+        bad(get(format!("{AUDIT}?cursor={}", cursor("audit-events\n9223372036854775808"))), foreign_cursor),
+        get(format!("{AUDIT}?cursor={}", cursor("audit-events\n-1"))).is(200, "", ""),
     ]);
     rows
 }

@@ -80,11 +80,13 @@ async fn operator_key(registry: &TestRegistry) -> String {
 
 fn targets(row: &Row) -> &'static [&'static str] {
     match row.asks {
-        Asks::Key(_, Place::Installation) => &[UNNAMED],
+        Asks::Nothing | Asks::Key(_, Place::Installation) => &[UNNAMED],
         Asks::Key(_, Place::Account) => &[OWN, ABSENT],
         Asks::Key(_, Place::Path) => &[OWN, FOREIGN, ABSENT],
-        Asks::Key(_, Place::Header) | Asks::KeyOfWorkspace => &[UNNAMED, OWN, FOREIGN, ABSENT],
-        Asks::Nothing | Asks::Password | Asks::Somebody | Asks::Catalogue | Asks::Repository(_) => {
+        Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace => {
+            &[UNNAMED, OWN, FOREIGN, ABSENT]
+        }
+        Asks::Password | Asks::Somebody | Asks::Catalogue | Asks::Repository(_) => {
             unreachable!("not of this half")
         }
     }
@@ -129,7 +131,10 @@ impl Drive<'_> {
             .door
             .with(caller.login.clone())
             .request(row.method.parse().unwrap(), &path);
-        let by_header = matches!(row.asks, Asks::Key(_, Place::Header) | Asks::KeyOfWorkspace);
+        let by_header = matches!(
+            row.asks,
+            Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace
+        );
         if by_header && target != UNNAMED {
             request = request.header("x-workspace", workspace(target));
         }
@@ -170,10 +175,17 @@ impl Drive<'_> {
         let at_home = match cell.target {
             OWN => true,
             FOREIGN => is_operator,
-            UNNAMED => !is_operator || matches!(cell.row.asks, Asks::Key(_, Place::Installation)),
+            UNNAMED => {
+                !is_operator
+                    || matches!(
+                        cell.row.asks,
+                        Asks::Key(_, Place::Installation | Place::HeaderOrAll)
+                    )
+            }
             _ => false,
         };
         let should = match cell.row.asks {
+            Asks::Nothing => true,
             Asks::Key(None, _) => power.is_member() || is_operator,
             Asks::Key(Some(right), _) => at_home && power.has(right),
             Asks::KeyOfWorkspace => at_home && power.is_member(),
@@ -182,7 +194,7 @@ impl Drive<'_> {
         // What was let in and does not fit what is there is a 409: deleting what is in use.
         let let_in = (200..300).contains(&cell.reply.status) || cell.reply.status == 409;
         assert_eq!(let_in, should, "{}", cell.says());
-        if !power.is_member() && !is_operator {
+        if !should && !power.is_member() && !is_operator {
             assert_eq!(cell.reply.status, 401, "{}", cell.says());
             if cell.row.method != "HEAD" {
                 assert_eq!(cell.reply.json()["error"]["code"], "unauthorized");
@@ -234,7 +246,7 @@ fn check_secrecy(cells: &[Cell], cast: &Cast) {
         })
     };
     let places: &[(&str, &[Place])] = &[
-        (FOREIGN, &[Place::Path, Place::Header]),
+        (FOREIGN, &[Place::Path, Place::Header, Place::HeaderOrAll]),
         (OWN, &[Place::Account]),
     ];
     for (there, places) in places.iter().copied() {

@@ -35,6 +35,8 @@ pub(crate) enum Place {
     Path,
     /// `X-Workspace` names it, or the key has one.
     Header,
+    /// The same; an operator who names none means all.
+    HeaderOrAll,
 }
 
 /// A route.
@@ -59,7 +61,9 @@ const LIST: Asks = Asks::Key(Some(Right::Read), Place::Installation);
 const READ: Asks = Asks::Key(Some(Right::Read), Place::Path);
 const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
 
-pub(crate) const ROWS: [Row; 61] = [
+const READ_AUDIT: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
+
+pub(crate) const ROWS: [Row; 65] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -92,6 +96,8 @@ pub(crate) const ROWS: [Row; 61] = [
     row("HEAD", "/healthz", Asks::Nothing),
     row("GET", "/readyz", Asks::Nothing),
     row("HEAD", "/readyz", Asks::Nothing),
+    row("GET", "/api/v1/openapi.json", Asks::Nothing),
+    row("HEAD", "/api/v1/openapi.json", Asks::Nothing),
     row("POST", "/api/v1/registry/credentials", Asks::KeyOfWorkspace),
     row(
         "POST",
@@ -133,6 +139,8 @@ pub(crate) const ROWS: [Row; 61] = [
     row("GET", "/api/v1/signing-keys", OPERATE),
     row("HEAD", "/api/v1/signing-keys", OPERATE),
     row("POST", "/api/v1/signing-keys/rotate", OPERATE),
+    row("GET", "/api/v1/audit-events", READ_AUDIT),
+    row("HEAD", "/api/v1/audit-events", READ_AUDIT),
 ];
 
 /// Every door there is.

@@ -1,0 +1,65 @@
+//! The envelope of the management API's successes: an annotation names what the handler answers with, `body = View`, or
+//! `body = [View]` for a page of a list.
+
+use utoipa::Modify;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{Array, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::{OpenApi, RefOr};
+
+use super::super::owns;
+use super::{PATH, operations};
+
+/// Puts the envelope around each success.
+pub(super) struct Envelopes;
+
+impl Modify for Envelopes {
+    fn modify(&self, document: &mut OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            if owns(path) && path != PATH {
+                operations(item).for_each(wrap);
+            }
+        }
+    }
+}
+
+fn wrap(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        for content in response.content.values_mut() {
+            if let RefOr::T(content) = content {
+                content.schema = content.schema.take().map(success);
+            }
+        }
+    }
+}
+
+fn success(data: RefOr<Schema>) -> RefOr<Schema> {
+    let data = match data {
+        RefOr::T(Schema::Array(items)) => page(items),
+        data => data,
+    };
+    let success = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .enum_values(Some([true]));
+    ObjectBuilder::new()
+        .property("success", success)
+        .property("data", data)
+        .required("success")
+        .required("data")
+        .into()
+}
+
+fn page(items: Array) -> RefOr<Schema> {
+    let next_cursor = ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .description(Some("The `cursor` of the next page; null on the last one."))
+        .examples([serde_json::Value::Null]);
+    ObjectBuilder::new()
+        .property("items", Schema::Array(items))
+        .property("nextCursor", next_cursor)
+        .required("items")
+        .required("nextCursor")
+        .into()
+}
