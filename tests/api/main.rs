@@ -6,6 +6,7 @@
 )]
 
 mod audit;
+mod cli_images;
 mod concurrency;
 mod credentials;
 mod durability;
