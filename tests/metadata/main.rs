@@ -12,7 +12,9 @@
 
 mod audit;
 mod blobs;
+mod counters;
 mod fixture;
+mod images;
 mod links;
 mod manifests;
 mod memory;
@@ -74,6 +76,8 @@ fn main() {
         uploads_idle::contracts,
         transactions::contracts,
         memory::contracts,
+        images::contracts,
+        counters::contracts,
         audit::contracts,
         schema::contracts,
     ];
