@@ -12,7 +12,9 @@
 
 mod audit;
 mod blobs;
+mod deletions;
 mod fixture;
+mod leases;
 mod links;
 mod manifests;
 mod memory;
@@ -21,6 +23,7 @@ mod plans;
 mod referrers;
 mod repositories;
 mod schema;
+mod shares;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
@@ -75,6 +78,9 @@ fn main() {
         transactions::contracts,
         memory::contracts,
         audit::contracts,
+        shares::contracts,
+        leases::contracts,
+        deletions::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));
