@@ -13,8 +13,11 @@
 mod audit;
 mod blobs;
 mod counters;
+mod deletions;
+mod fixture;
 mod fixture;
 mod images;
+mod leases;
 mod links;
 mod manifests;
 mod memory;
@@ -23,6 +26,7 @@ mod plans;
 mod referrers;
 mod repositories;
 mod schema;
+mod shares;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
@@ -79,6 +83,9 @@ fn main() {
         images::contracts,
         counters::contracts,
         audit::contracts,
+        shares::contracts,
+        leases::contracts,
+        deletions::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));
