@@ -68,6 +68,16 @@ documented!(
     )
 );
 
+pub(crate) enum End {}
+documented!(
+    End,
+    formatted(
+        "A time that is still to come, as RFC 3339 has it.",
+        "date-time",
+        "2099-01-01T00:00:00Z"
+    )
+);
+
 pub(crate) enum Id {}
 documented!(
     Id,
