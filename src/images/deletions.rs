@@ -3,13 +3,16 @@
 
 use berth_storage::Digest;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::names;
 use super::protection::{Going, Protection};
 use super::sharing::{HOLDERS_NAMED, shortened};
 use super::{Images, RequestError, hold, holders_of_leases};
 use crate::audit;
 use crate::auth::{Delete, Granted, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
     Deletion, DeletionKind, Lock, MetadataError, NewDeletion, Repository, RepositoryId, TagChange,
@@ -29,30 +32,58 @@ const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
 const FORGET_BATCH: u32 = 1000;
 
+enum Kind {}
+documented!(
+    Kind,
+    word(
+        "What was deleted.",
+        [
+            DeletionKind::Image,
+            DeletionKind::Tag,
+            DeletionKind::Manifest,
+            DeletionKind::Blob
+        ]
+        .map(DeletionKind::as_str)
+    )
+);
+
 /// A deletion, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "image": "team/app", "kind": "tag", "tags": ["v1"], "digests": [],
+    "deletedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "deletedAt": "2026-01-01T00:00:00Z",
+    "restorableUntil": "2026-01-08T00:00:00Z", "bytes": 0
+})))]
 pub struct DeletionView {
     /// Its id: to restore or purge it by.
+    #[schema(value_type = Id)]
     pub id: String,
     /// The image it happened in.
+    #[schema(value_type = names::ImageName)]
     pub image: String,
     /// `image`, `tag`, `manifest` or `blob`.
+    #[schema(value_type = Kind)]
     pub kind: &'static str,
     /// Tags that went with it; the first hundred.
+    #[schema(value_type = Vec<names::Tag>)]
     pub tags: Vec<String>,
     /// Manifests or blobs that went with it; the first hundred.
+    #[schema(value_type = Vec<names::Digest>)]
     pub digests: Vec<String>,
     /// Who deleted it.
     pub deleted_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub deleted_at: String,
     /// Until when it can be restored; none where the undo window is switched off.
+    #[schema(value_type = Option<Time>, required)]
     pub restorable_until: Option<String>,
     /// How much will be free once it is done for good.
     pub bytes: u64,
     /// What its owner should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub warnings: Vec<String>,
 }
 

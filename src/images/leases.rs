@@ -2,12 +2,15 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+use utoipa::ToSchema;
 
 use super::sharing::shortened;
-use super::{Images, RequestError, reference};
+use super::{Images, RequestError, names, reference};
 use crate::audit;
 use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{End, Time, documented, text, whole};
 use crate::listed::Listed;
 use crate::metadata::{Lease, Lock, MetadataError, NewLease, Repository, Transaction};
 use crate::oci::{Reference, RepositoryName};
@@ -15,28 +18,63 @@ use crate::retries::{to_the_end, with_retries};
 
 /// Characters of a holder at most.
 const MAX_HOLDER_LENGTH: usize = 200;
+const HOLDER_LENGTHS: RangeInclusive<usize> = 1..=MAX_HOLDER_LENGTH;
+
+/// What stands between the slashes of a holder, which is neither `.` nor `..`; and a holder.
+const HOLDER_PART: &str = r"(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*";
+const HOLDER: &str = r"(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*(/(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*)*";
+
+documented!(
+    LeaseHolderName,
+    text(
+        "The caller's own name for whatever uses an image: parts that are joined by slashes.",
+        HOLDER_LENGTHS,
+        "template/my-app"
+    )
+    .pattern(whole(HOLDER))
+);
+
+pub(crate) enum HolderInPath {}
+documented!(
+    HolderInPath,
+    text(
+        "The holder of a lease in a path. Where it has several parts, their slashes stand raw, as in \
+         `/api/v1/leases/template/my-app`. Parameters of a path in OpenAPI have none, so the pattern tells holders of \
+         one part.",
+        HOLDER_LENGTHS,
+        "my-app"
+    )
+    .pattern(whole(HOLDER_PART))
+);
 
 /// What to lease, and for how long.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"image": "team/app:v1"})))]
 pub struct LeaseRequest {
     /// A reference: of an own image, a shared one, or a platform image.
+    #[schema(value_type = names::Reference)]
     pub image: String,
     /// When the lease ends; by default as late as it may.
+    #[schema(value_type = Option<End>)]
     pub expires_at: Option<String>,
 }
 
 /// A lease, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseView {
     /// Its name in the workspace.
+    #[schema(value_type = LeaseHolderName)]
     pub holder: String,
     /// The reference, as it was given.
+    #[schema(value_type = names::Reference)]
     pub image: String,
     /// What it pins.
+    #[schema(value_type = names::Digest)]
     pub digest: String,
     /// When it ends.
+    #[schema(value_type = Time)]
     pub expires_at: String,
 }
 
@@ -60,7 +98,7 @@ impl std::str::FromStr for LeaseHolderName {
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@".contains(&byte);
-        let fits = (1..=MAX_HOLDER_LENGTH).contains(&text.len())
+        let fits = HOLDER_LENGTHS.contains(&text.len())
             && text.bytes().all(known)
             && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if fits {
@@ -304,4 +342,30 @@ async fn usable(
 
 fn no_lease(holder: &LeaseHolderName) -> RequestError {
     RequestError::NotFound(format!("there is no lease of \"{}\"", shortened(&holder.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+    use crate::oci::testing::{near, whole};
+
+    const SOME_HOLDERS: &str = "[a-z.:@]{1,3}(/[A-Z0-9._-]{1,3}){0,3}|[a-z/]{198,202}";
+
+    static HOLDERS: LazyLock<Regex> = LazyLock::new(|| whole(HOLDER));
+    static PARTS: LazyLock<Regex> = LazyLock::new(|| whole(HOLDER_PART));
+
+    proptest! {
+        #[test]
+        fn holders_agree_with_their_grammar(text in prop_oneof![SOME_HOLDERS, near(SOME_HOLDERS)]) {
+            let is_holder = text.parse::<LeaseHolderName>().is_ok();
+            let fits = HOLDER_LENGTHS.contains(&text.len());
+            prop_assert_eq!(HOLDERS.is_match(&text) && fits, is_holder, "{:?}", text);
+            prop_assert_eq!(PARTS.is_match(&text) && fits, is_holder && !text.contains('/'), "{:?}", text);
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod catalogue;
 mod counting;
 mod deletions;
 mod leases;
+pub(crate) mod names;
 mod protection;
 mod pulls;
 mod reference;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 pub use catalogue::{ImageDetails, ImageView, ImagesQuery, ImmutableTagsView};
 pub use deletions::{DeleteError, DeletionView};
+pub(crate) use leases::HolderInPath;
 pub use leases::{LeaseHolderName, LeaseRequest, LeaseView};
 pub use pulls::{Pulls, Sending};
 pub use resolve::{ImageKind, Resolution, ResolveRequest};

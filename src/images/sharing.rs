@@ -4,11 +4,14 @@
 //! itself after a while.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::names::{self, WorkspaceName};
 use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
     Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
@@ -19,45 +22,72 @@ use crate::retries::{to_the_end, with_retries};
 /// Holders that a refusal names at most.
 pub(super) const HOLDERS_NAMED: u32 = 5;
 
+enum Status {}
+documented!(
+    Status,
+    word(
+        "Whether a share counts, or waits to be accepted.",
+        [ShareStatus::Active, ShareStatus::Pending].map(ShareStatus::as_str)
+    )
+);
+
 /// With whom to share an image.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"targetWorkspace": "site"})))]
 pub struct ShareRequest {
     /// The name of the workspace.
+    #[schema(value_type = WorkspaceName, inline)]
     pub target_workspace: String,
     /// The id of its account; needed when it is another one.
+    #[schema(value_type = Option<Id>)]
     pub target_account_id: Option<String>,
     /// What it will call the image; by default what we call it.
+    #[schema(value_type = Option<names::ImageName>)]
     pub alias: Option<ImageName>,
 }
 
 /// How to take a pending share.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"alias": "vendor/app"})))]
 pub struct AcceptRequest {
     /// What to call the image; by default what the share says.
+    #[schema(value_type = Option<names::ImageName>)]
     pub alias: Option<ImageName>,
 }
 
 /// A share, as its source sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "workspace": "site", "accountId": "7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "status": "active",
+    "alias": "team/app", "pendingShareId": null, "sharedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11",
+    "createdAt": "2026-01-01T00:00:00Z", "expiresAt": null
+})))]
 pub struct ShareView {
     /// The name of the workspace that it is shared with.
+    #[schema(value_type = WorkspaceName, inline)]
     pub workspace: String,
     /// The id of that workspace's account.
+    #[schema(value_type = Id)]
     pub account_id: String,
     /// `active` or `pending`.
+    #[schema(value_type = Status)]
     pub status: &'static str,
     /// What the other workspace calls it.
+    #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// The id to accept, decline or withdraw it by, while it is pending.
+    #[schema(value_type = Option<Id>, required)]
     pub pending_share_id: Option<String>,
     /// Who shared it.
     pub shared_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends unless it is accepted, while it is pending.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
 }
 
@@ -78,31 +108,48 @@ impl From<&Share> for ShareView {
 }
 
 /// A share that waits, as both sides see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "imageName": "team/app", "alias": "team/app",
+    "sourceWorkspace": "shop", "sourceAccountId": "7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11",
+    "targetWorkspace": "partner", "targetAccountId": "3c1b6a1e-0a4b-4b0e-8f7d-2a9d5b1f4c77",
+    "sharedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "createdAt": "2026-01-01T00:00:00Z",
+    "expiresAt": "2026-01-08T00:00:00Z"
+})))]
 pub struct PendingShareView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// The image, as its owner calls it.
+    #[schema(value_type = names::ImageName)]
     pub image_name: String,
     /// What the target will call it, unless it says otherwise.
+    #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// Whose it is.
+    #[schema(value_type = WorkspaceName, inline)]
     pub source_workspace: String,
     /// The id of the account of that workspace.
+    #[schema(value_type = Id)]
     pub source_account_id: String,
     /// Who may accept it.
+    #[schema(value_type = WorkspaceName, inline)]
     pub target_workspace: String,
     /// The id of the account of that workspace.
+    #[schema(value_type = Id)]
     pub target_account_id: String,
     /// Who shared it.
     pub shared_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends unless it is accepted.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
     /// Whether the target has something of this name: then it takes another alias. Only the target is told.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
     pub has_conflict: Option<bool>,
 }
 

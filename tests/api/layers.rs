@@ -27,7 +27,13 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("jsonwebtoken", &["src/auth/"]),
     (
         "utoipa",
-        &["src/http/", "src/tenancy/", "src/auth/", "src/grammar.rs"],
+        &[
+            "src/http/",
+            "src/tenancy/",
+            "src/images/",
+            "src/auth/",
+            "src/grammar.rs",
+        ],
     ),
     ("object_store", &["storage/src/"]),
     ("sha2", &["storage/src/"]),

@@ -15,7 +15,6 @@ mod blobs;
 mod counters;
 mod deletions;
 mod fixture;
-mod fixture;
 mod images;
 mod leases;
 mod links;
