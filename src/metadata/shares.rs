@@ -171,8 +171,8 @@ macro_rules! select {
              source.prefix AS source_prefix, target.id AS target_id, target.name AS target, \
              target.account_id AS target_account, target.prefix AS target_prefix, shares.status, shares.alias, \
              shares.shared_by, shares.created_at, shares.expires_at, \
-             CASE WHEN shares.status = 'pending' AND EXISTS (SELECT 1 FROM names \
-               WHERE names.name = target.prefix || '/' || shares.alias) THEN 1 ELSE 0 END AS has_conflict \
+             CAST(CASE WHEN shares.status = 'pending' AND EXISTS (SELECT 1 FROM names \
+               WHERE names.name = target.prefix || '/' || shares.alias) THEN 1 ELSE 0 END AS BIGINT) AS has_conflict \
              FROM shares JOIN repositories ON repositories.id = shares.repository_id \
              JOIN workspaces source ON source.id = shares.source_workspace_id \
              JOIN workspaces target ON target.id = shares.target_workspace_id WHERE ",
