@@ -24,6 +24,8 @@ use crate::retries::{Retriable, to_the_end, with_retries};
 const NAMED: u32 = 100;
 /// Rows of one kind that are deleted for good in one change.
 const PURGE_BATCH: u32 = 200;
+/// When a deletion that hides something leased is looked at again, in milliseconds: an hour.
+const LEASED_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// How long it is known that a deletion was done for good, in milliseconds: 30 days.
 const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
@@ -532,14 +534,10 @@ impl Images {
         let now = self.clock.now();
         loop {
             let due = self.metadata.due_deletions(now, batch).await?;
-            let mut purged = 0;
             for deletion in &due {
-                if self.purge_all(deletion).await? {
-                    purged += 1;
-                }
+                self.purge_all(deletion).await?;
             }
-            // What is leased stays due: it is looked at again in the next round.
-            if due.len() < batch as usize || purged == 0 {
+            if due.len() < batch as usize {
                 break;
             }
         }
@@ -558,15 +556,10 @@ impl Images {
         }
     }
 
-    /// Purges in changes of bounded size. `false` when somebody leases what it hides.
-    async fn purge_all(&self, deletion: &Deletion) -> Result<bool, RequestError> {
-        loop {
-            match with_retries!(self.purge_step(deletion).await)? {
-                Purged::All => return Ok(true),
-                Purged::Part => {}
-                Purged::Leased => return Ok(false),
-            }
-        }
+    /// Purges in changes of bounded size; what somebody leases is left for later.
+    async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
+        while let Purged::Part = with_retries!(self.purge_step(deletion).await)? {}
+        Ok(())
     }
 
     async fn purge_step(&self, deletion: &Deletion) -> Result<Purged, RequestError> {
@@ -580,22 +573,28 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(Purged::All);
+            return Ok(Purged::AsFarAsItGoes);
         };
         if change.is_deletion_leased(&current, now).await? {
-            return Ok(Purged::Leased);
+            let later = now.plus(LEASED_AGAIN_MS);
+            change.postpone_purge(&current.id, later).await?;
+            change.commit().await?;
+            return Ok(Purged::AsFarAsItGoes);
         }
         let all = change.purge(&current, now, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(if all { Purged::All } else { Purged::Part })
+        Ok(if all {
+            Purged::AsFarAsItGoes
+        } else {
+            Purged::Part
+        })
     }
 }
 
 /// How far a step of purging came.
 enum Purged {
-    All,
     Part,
-    Leased,
+    AsFarAsItGoes,
 }
 
 /// What goes with a deletion.

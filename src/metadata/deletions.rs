@@ -168,8 +168,7 @@ macro_rules! select {
 const BY_ID: &str = select!("id = $1 AND workspace_id = $2");
 const NEWEST: &str =
     select!("workspace_id = $1 AND purged_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3");
-const DUE: &str =
-    select!("purged_at IS NULL AND restorable_until <= $1 ORDER BY restorable_until LIMIT $2");
+const DUE: &str = select!("purged_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2");
 
 /// What is behind every id.
 const AFTER_ALL_IDS: &str = "g";
@@ -224,7 +223,7 @@ impl Metadata {
         rows.into_iter().map(Deletion::try_from).collect()
     }
 
-    /// Deletions whose window is over.
+    /// Deletions whose window is over, and that were not postponed.
     pub async fn due_deletions(
         &self,
         now: Millis,
@@ -249,7 +248,8 @@ impl Transaction {
         let id = deletion.now.new_id();
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO deletions (id, workspace_id, repository_id, repository, kind, subject, tags, digests, bytes, \
-             deleted_by, deleted_at, restorable_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             deleted_by, deleted_at, restorable_until, due_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
         )
         .bind(&id)
         .bind(deletion.workspace_id)
@@ -541,13 +541,25 @@ impl Transaction {
     /// Says that nothing can be undone any more.
     pub async fn end_undo(&mut self, id: &str, now: Millis) -> Result<(), MetadataError> {
         Ok(on!(self.connection(), c => sqlx::query(
-            "UPDATE deletions SET restorable_until = $2 WHERE id = $1 AND restorable_until > $2",
+            "UPDATE deletions SET restorable_until = $2, due_at = $2 WHERE id = $1 AND restorable_until > $2",
         )
         .bind(id)
         .bind(now.0)
         .execute(c)
         .await
         .map(|_| ()))?)
+    }
+
+    /// Looks at a deletion again later, and at others until then.
+    pub async fn postpone_purge(&mut self, id: &str, due_at: Millis) -> Result<(), MetadataError> {
+        Ok(
+            on!(self.connection(), c => sqlx::query("UPDATE deletions SET due_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(due_at.0)
+            .execute(c)
+            .await
+            .map(|_| ()))?,
+        )
     }
 
     /// Whether somebody leases what a deletion hides.

@@ -210,6 +210,17 @@ impl Transaction {
         Ok(ended == 1)
     }
 
+    /// Ends every lease of a workspace.
+    pub async fn end_leases_of(&mut self, workspace_id: &str) -> Result<(), MetadataError> {
+        Ok(
+            on!(self.connection(), c => sqlx::query("DELETE FROM leases WHERE workspace_id = $1")
+            .bind(workspace_id)
+            .execute(c)
+            .await
+            .map(|_| ()))?,
+        )
+    }
+
     /// Leases that have not ended, as far as the filter lets them through.
     pub async fn lease_holders(
         &mut self,

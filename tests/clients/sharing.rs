@@ -82,6 +82,14 @@ fn an_image_is_shared<C: Client>() {
     let body = json!({"targetWorkspace": near.name});
     api(owner, Method::POST, share, Some(&body), 200);
     pulls(&neighbour, &near.reference("app:v1"), "hello from blue");
+    let body = json!({"targetImage": "app:v1"});
+    api(
+        &near,
+        Method::POST,
+        "/registry/credentials",
+        Some(&body),
+        400,
+    );
     let body = json!({
         "targetWorkspace": far.name, "targetAccountId": far.account_id, "alias": "from-blue/app",
     });
