@@ -11,6 +11,7 @@ mod concurrency;
 mod credentials;
 mod durability;
 mod hot_path;
+mod images;
 mod input;
 mod layers;
 mod limits;

@@ -11,6 +11,7 @@ pub(crate) struct Api {
     base: String,
     key: String,
     workspace: Option<String>,
+    if_match: Option<String>,
 }
 
 /// What came back.
@@ -66,6 +67,7 @@ impl Api {
             base: format!("{url}/api/v1"),
             key: key.to_owned(),
             workspace: None,
+            if_match: None,
         }
     }
 
@@ -73,6 +75,14 @@ impl Api {
     pub(crate) fn in_workspace(&self, name: &str) -> Self {
         Self {
             workspace: Some(name.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The same key, with a precondition.
+    pub(crate) fn if_match(&self, tags: &str) -> Self {
+        Self {
+            if_match: Some(tags.to_owned()),
             ..self.clone()
         }
     }
@@ -104,6 +114,9 @@ impl Api {
             .bearer_auth(&self.key);
         if let Some(workspace) = &self.workspace {
             request = request.header("x-workspace", workspace);
+        }
+        if let Some(tags) = &self.if_match {
+            request = request.header("if-match", tags);
         }
         if let Some(body) = body {
             request = request
