@@ -180,6 +180,7 @@ async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
         workspace_id: OTHER_WORKSPACE,
         holder: "web",
         repository,
+        name: &"t-1111/app".parse().unwrap(),
         digest: &digest,
         image: "alias:latest",
         actor: ACTOR,
@@ -201,10 +202,8 @@ async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
         change.activate_share("share", share.alias).await?;
         change.is_name_taken(&alias).await?;
         change.claim_alias(&alias, repository, "share").await?;
-        change
-            .count_other_leases(OTHER_WORKSPACE, "web", START)
-            .await?;
-        change.leased_digest(OTHER_WORKSPACE, "web").await?;
+        change.count_leases(OTHER_WORKSPACE, START).await?;
+        change.lease(OTHER_WORKSPACE, "web", START).await?;
         change.put_lease(&lease).await?;
         change.lease_holders(&filter, START, 10).await?;
         change.is_rooted(repository, &digest, START, START).await?;
