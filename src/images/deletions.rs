@@ -1,6 +1,8 @@
 //! Deleting, and taking it back: reads answer 404 at once, nothing in use goes, everything comes back byte for byte
 //! until its window is over.
 
+use std::sync::Arc;
+
 use berth_storage::Digest;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,7 +21,7 @@ use crate::metadata::{
     Transaction,
 };
 use crate::oci::{Reference, RepositoryName, Tag};
-use crate::retries::{Retriable, to_the_end, with_retries};
+use crate::retries::{Retriable, with_retries};
 
 /// Tags and digests that a deletion names at most.
 const NAMED: u32 = 100;
@@ -192,8 +194,10 @@ impl Images {
         force: bool,
     ) -> Result<DeletionView, DeleteError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.delete_image_once(&granted, force).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.delete_image_once(&granted, force).await)
+        })
+        .await
     }
 
     /// Deletes a tag, or a manifest together with the tags that point at it.
@@ -204,7 +208,7 @@ impl Images {
         force: bool,
     ) -> Result<DeletionView, DeleteError> {
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
-        to_the_end(async move {
+        self.in_turn(Arc::clone(granted.workspace()), async move {
             with_retries!(match &reference {
                 Reference::Tag(tag) => this.delete_tag_once(&granted, tag, force).await,
                 Reference::Digest(digest) =>
@@ -221,8 +225,10 @@ impl Images {
         digest: &Digest,
     ) -> Result<(), DeleteError> {
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move { with_retries!(this.delete_blob_once(&granted, &digest).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.delete_blob_once(&granted, &digest).await)
+        })
+        .await
     }
 
     async fn delete_image_once(
@@ -485,7 +491,10 @@ impl Images {
         id: &str,
     ) -> Result<DeletionView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move { with_retries!(this.restore_once(&manager, &id).await) }).await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.restore_once(&manager, &id).await)
+        })
+        .await
     }
 
     async fn restore_once(
@@ -524,7 +533,7 @@ impl Images {
         id: &str,
     ) -> Result<DeletionView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move {
+        self.in_turn(Arc::clone(manager.workspace()), async move {
             let deletion = with_retries!(this.end_undo(&manager, &id).await)?;
             this.purge_all(&deletion).await?;
             Ok(DeletionView::from(&deletion))

@@ -1,5 +1,7 @@
 //! Leases: a platform says which digests it uses, and they stay.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -14,7 +16,7 @@ use crate::grammar::{End, Time, documented, text, whole};
 use crate::listed::Listed;
 use crate::metadata::{Lease, Lock, MetadataError, NewLease, Repository, Transaction};
 use crate::oci::{Reference, RepositoryName};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Characters of a holder at most.
 const MAX_HOLDER_LENGTH: usize = 200;
@@ -132,7 +134,10 @@ impl Images {
             expires_at: self.lease_end(request.expires_at.as_deref())?,
         };
         let (this, manager) = (self.clone(), manager.clone());
-        to_the_end(async move { with_retries!(this.put_lease_once(&manager, &wanted).await) }).await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.put_lease_once(&manager, &wanted).await)
+        })
+        .await
     }
 
     fn lease_end(&self, wanted: Option<&str>) -> Result<Millis, RequestError> {

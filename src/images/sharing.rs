@@ -3,6 +3,8 @@
 //! Inside an account a share is active at once. Another account has to accept it; until then it is pending, and ends by
 //! itself after a while.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -17,7 +19,7 @@ use crate::metadata::{
     Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
 };
 use crate::oci::{ImageName, RepositoryName};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Holders that a refusal names at most.
 pub(super) const HOLDERS_NAMED: u32 = 5;
@@ -189,7 +191,10 @@ impl Images {
         request: ShareRequest,
     ) -> Result<Shared, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.share_once(&granted, &request).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.share_once(&granted, &request).await)
+        })
+        .await
     }
 
     async fn share_once(
@@ -313,8 +318,10 @@ impl Images {
         force: bool,
     ) -> Result<ShareView, RequestError> {
         let (this, granted, target) = (self.clone(), granted.clone(), target.to_owned());
-        to_the_end(async move { with_retries!(this.unshare_once(&granted, &target, force).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.unshare_once(&granted, &target, force).await)
+        })
+        .await
     }
 
     async fn unshare_once(
@@ -374,7 +381,10 @@ impl Images {
     /// Gives an alias up: by the workspace that has it.
     pub async fn drop_alias(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.drop_alias_once(&granted).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.drop_alias_once(&granted).await)
+        })
+        .await
     }
 
     async fn drop_alias_once(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
@@ -443,8 +453,10 @@ impl Images {
         request: AcceptRequest,
     ) -> Result<ShareView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move { with_retries!(this.accept_once(&manager, &id, &request).await) })
-            .await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.accept_once(&manager, &id, &request).await)
+        })
+        .await
     }
 
     async fn accept_once(
@@ -527,7 +539,7 @@ async fn target(
     change: &mut Transaction,
     own: &Workspace,
     request: &ShareRequest,
-) -> Result<std::sync::Arc<Workspace>, RequestError> {
+) -> Result<Arc<Workspace>, RequestError> {
     let found = change.workspace_by_name(&request.target_workspace).await?;
     let account_id = request.target_account_id.as_ref();
     let account_id = account_id.unwrap_or(&own.account_id);
