@@ -25,10 +25,12 @@ use crate::retries::{Retriable, with_retries};
 
 /// Tags and digests that a deletion names at most.
 const NAMED: u32 = 100;
+/// Deletions read at once for a list: a page at most, and the one behind it.
+const LIST_BATCH: u32 = 1001;
 /// Rows of one kind that are deleted for good in one change.
 const PURGE_BATCH: u32 = 200;
-/// When a deletion that hides something leased is looked at again, in milliseconds: an hour.
-const LEASED_AGAIN_MS: i64 = 60 * 60 * 1000;
+/// When a deletion that could not be purged, or hides something leased, is looked at again, in milliseconds: an hour.
+const AGAIN_MS: i64 = 60 * 60 * 1000;
 /// How long it is known that a deletion was done for good, in milliseconds: 30 days.
 const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
@@ -467,9 +469,9 @@ impl Images {
         loop {
             let rows = self
                 .metadata
-                .deletions(&manager.workspace().id, last.as_deref(), limit + 1)
+                .deletions(&manager.workspace().id, last.as_deref(), LIST_BATCH)
                 .await?;
-            let is_last = rows.len() <= limit as usize;
+            let is_last = rows.len() < LIST_BATCH as usize;
             last = rows.last().map(|row| row.id.clone());
             shown.extend(rows.into_iter().filter(|row| manager.shows(&row.name)));
             if is_last || shown.len() > limit as usize {
@@ -516,6 +518,8 @@ impl Images {
         // Another one may have restored or purged it while we waited for the lock.
         let deletion = change.deletion(workspace, id).await?;
         let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        // The window may have ended in the meantime, and a purge begun.
+        let now = self.clock.now();
         restorable(&deletion, now)?;
         bring_back(&mut change, &deletion, repository).await?;
         change.forget_deletion(id).await?;
@@ -589,12 +593,21 @@ impl Images {
         loop {
             let due = self.metadata.due_deletions(now, batch).await?;
             for deletion in &due {
-                self.purge_all(deletion).await?;
+                if let Err(error) = self.purge_all(deletion).await {
+                    tracing::warn!(deletion = deletion.id, error = %error, "a deletion could not be purged; later again");
+                    let mut change = self.metadata.begin().await?;
+                    change
+                        .postpone_purge(&deletion.id, now.plus(AGAIN_MS))
+                        .await?;
+                    change.commit().await?;
+                }
             }
             if due.len() < batch as usize {
                 break;
             }
         }
+        let options = &self.options;
+        let history_since = now.plus(-options.undo_window_ms.max(options.shared_untagged_ms));
         loop {
             let mut change = self.metadata.begin().await?;
             let known_since = now.plus(-PURGED_KNOWN_MS);
@@ -602,7 +615,8 @@ impl Images {
                 + change
                     .forget_expired_shares(known_since, FORGET_BATCH)
                     .await?
-                + change.forget_purged(known_since, FORGET_BATCH).await?;
+                + change.forget_purged(known_since, FORGET_BATCH).await?
+                + change.forget_history(history_since, FORGET_BATCH).await?;
             change.commit().await?;
             if forgotten < u64::from(FORGET_BATCH) {
                 return Ok(());
@@ -631,7 +645,7 @@ impl Images {
         };
         let leases = change.leases_on_deletion(&current, now, 1).await?;
         if !leases.is_empty() {
-            let later = now.plus(LEASED_AGAIN_MS);
+            let later = now.plus(AGAIN_MS);
             change.postpone_purge(&current.id, later).await?;
             change.commit().await?;
             return Ok(Purged::AsFarAsItGoes);

@@ -11,7 +11,9 @@ use utoipa::ToSchema;
 use super::names::{self, WorkspaceName};
 use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
+use crate::auth::{
+    Granted, Holder, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead,
+};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
@@ -273,6 +275,7 @@ impl Images {
             &own.id,
             "share.create",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -352,14 +355,10 @@ impl Images {
         let share = share
             .filter(|share| !share.is_expired(now))
             .ok_or_else(unknown)?;
-        if !force {
-            refuse_if_leased(
-                &mut change,
-                &share,
-                now,
-                "end them first, or use force=true",
-            )
-            .await?;
+        let broken = leases_of_target(&mut change, &share, now).await?;
+        if !force && !broken.is_empty() {
+            let hint = "end them first, or use force=true";
+            return Err(leased(&share, broken, hint));
         }
         if !change.end_share(&share.id).await? {
             return Err(unknown());
@@ -371,6 +370,7 @@ impl Images {
             own,
             "share.end",
             &share,
+            &broken,
             now,
         )
         .await?;
@@ -401,7 +401,10 @@ impl Images {
         hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let share = change.share(share_id).await?;
         let share = share.ok_or_else(|| super::no_image(name))?;
-        refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
+        let broken = leases_of_target(&mut change, &share, now).await?;
+        if !broken.is_empty() {
+            return Err(leased(&share, broken, "end these leases first"));
+        }
         if !change.end_share(&share.id).await? {
             return Err(super::no_image(name));
         }
@@ -412,6 +415,7 @@ impl Images {
             own,
             "share.drop",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -497,6 +501,7 @@ impl Images {
             own,
             "share.accept",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -526,6 +531,7 @@ impl Images {
             own,
             "share.decline",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -598,12 +604,12 @@ async fn claim(
     Ok(change.claim_alias(name, *repository, share_id).await?)
 }
 
-async fn refuse_if_leased(
+/// What the target of a share leases of it.
+async fn leases_of_target(
     change: &mut Transaction,
     share: &Share,
     now: Millis,
-    hint: &str,
-) -> Result<(), RequestError> {
+) -> Result<Vec<Holder>, RequestError> {
     let filter = LeaseFilter {
         repository: share.repository_id,
         digest: None,
@@ -611,27 +617,29 @@ async fn refuse_if_leased(
         but_not_of: None,
     };
     let leases = change.lease_holders(&filter, now, HOLDERS_NAMED).await?;
-    if leases.is_empty() {
-        return Ok(());
-    }
-    Err(RequestError::InUse(InUse {
+    Ok(holders_of_leases(leases))
+}
+
+fn leased(share: &Share, holders: Vec<Holder>, hint: &str) -> RequestError {
+    RequestError::InUse(InUse {
         reason: InUseReason::Leased,
-        holders: holders_of_leases(leases),
+        holders,
         what: format!(
             "the share with the workspace \"{}\"",
             share.target.workspace
         ),
         hint: hint.to_owned(),
-    }))
+    })
 }
 
-/// Writes into the audit log of the workspace that acted what became of a share.
+/// Writes into the audit log of the workspace that acted what became of a share, and which leases it broke.
 async fn tell(
     change: &mut Transaction,
     principal: &Principal,
     workspace_id: &str,
     action: &str,
     share: &Share,
+    broken: &[Holder],
     now: Millis,
 ) -> Result<(), RequestError> {
     let target = format!(
@@ -640,7 +648,11 @@ async fn tell(
         share.target.workspace,
         share.alias.as_str()
     );
-    let event = audit::done(principal, Some(workspace_id), action, &target, now);
+    let mut event = audit::done(principal, Some(workspace_id), action, &target, now);
+    if !broken.is_empty() {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        event = event.because(&format!("forced, over {}", broken.join(", ")));
+    }
     Ok(change.audit(&event).await?)
 }
 
