@@ -298,7 +298,8 @@ impl Images {
         let share = share
             .filter(|share| !share.is_expired(now))
             .ok_or_else(unknown)?;
-        if !force {
+        // What waits has no pulls that its end could break.
+        if !force && share.status == ShareStatus::Active {
             refuse_if_leased(
                 &mut change,
                 &share,
