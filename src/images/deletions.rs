@@ -544,18 +544,20 @@ impl Images {
     /// Purges deletions whose windows are over, and forgets shares and leases that have ended. For the collector.
     pub async fn collect(&self, batch: u32) -> Result<(), RequestError> {
         let now = self.clock.now();
+        let mut last = None;
         loop {
-            let due = self.metadata.due_deletions(now, batch).await?;
-            let mut purged = 0;
+            let due = self
+                .metadata
+                .due_deletions(now, last.as_ref(), batch)
+                .await?;
             for deletion in &due {
-                if self.purge_all(deletion).await? {
-                    purged += 1;
-                }
+                // What is leased stays due: it is looked at again in the next round, and keeps nothing else waiting.
+                self.purge_all(deletion).await?;
             }
-            // What is leased stays due: it is looked at again in the next round.
-            if due.len() < batch as usize || purged == 0 {
+            if due.len() < batch as usize {
                 break;
             }
+            last = due.into_iter().next_back();
         }
         loop {
             let mut change = self.metadata.begin().await?;
@@ -572,18 +574,14 @@ impl Images {
         }
     }
 
-    /// Purges in changes of bounded size. `false` when somebody leases what it hides.
-    async fn purge_all(&self, deletion: &Deletion) -> Result<bool, RequestError> {
-        loop {
-            match with_retries!(self.purge_step(deletion).await)? {
-                Purged::All => return Ok(true),
-                Purged::Part => {}
-                Purged::Leased => return Ok(false),
-            }
-        }
+    /// Purges in changes of bounded size, unless somebody leases what it hides.
+    async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
+        while with_retries!(self.purge_step(deletion).await)? {}
+        Ok(())
     }
 
-    async fn purge_step(&self, deletion: &Deletion) -> Result<Purged, RequestError> {
+    /// Purges a part; whether there may be another one.
+    async fn purge_step(&self, deletion: &Deletion) -> Result<bool, RequestError> {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         if let Some(repository) = deletion.repository_id {
@@ -594,23 +592,16 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(Purged::All);
+            return Ok(false);
         };
         let leases = change.leases_on_deletion(&current, now, 1).await?;
         if !leases.is_empty() {
-            return Ok(Purged::Leased);
+            return Ok(false);
         }
         let all = change.purge(&current, now, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(if all { Purged::All } else { Purged::Part })
+        Ok(!all)
     }
-}
-
-/// How far a step of purging came.
-enum Purged {
-    All,
-    Part,
-    Leased,
 }
 
 /// What goes with a deletion.

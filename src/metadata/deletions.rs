@@ -169,8 +169,10 @@ macro_rules! select {
 const BY_ID: &str = select!("id = $1 AND workspace_id = $2");
 const NEWEST: &str =
     select!("workspace_id = $1 AND purged_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3");
-const DUE: &str =
-    select!("purged_at IS NULL AND restorable_until <= $1 ORDER BY restorable_until LIMIT $2");
+const DUE: &str = select!(
+    "purged_at IS NULL AND restorable_until <= $1 AND (restorable_until, id) > ($2, $3) \
+     ORDER BY restorable_until, id LIMIT $4"
+);
 
 /// What is behind every id.
 const AFTER_ALL_IDS: &str = "g";
@@ -225,15 +227,18 @@ impl Metadata {
         rows.into_iter().map(Deletion::try_from).collect()
     }
 
-    /// Deletions whose window is over.
+    /// Deletions whose window is over, in the order of their ends, after `last`.
     pub async fn due_deletions(
         &self,
         now: Millis,
+        last: Option<&Deletion>,
         limit: u32,
     ) -> Result<Vec<Deletion>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<DeletionRow> = on!(reader.connection(), c => sqlx::query_as(DUE)
             .bind(now.0)
+            .bind(last.map_or(i64::MIN, |last| last.restorable_until.0))
+            .bind(last.map_or("", |last| &last.id))
             .bind(i64::from(limit))
             .fetch_all(c)
             .await)?;
