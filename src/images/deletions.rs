@@ -475,7 +475,8 @@ impl Images {
         let deletion = change.deletion(workspace, id).await?;
         let deletion = deletion.ok_or_else(|| no_deletion(id))?;
         restorable(&deletion, now)?;
-        bring_back(&mut change, &deletion, repository).await?;
+        let by = (manager.actor(), now);
+        bring_back(&mut change, &deletion, repository, by).await?;
         change.forget_deletion(id).await?;
         let (by, target) = (manager.principal(), described(&deletion));
         let event = audit::done(by, Some(workspace), "deletion.restore", &target, now);
@@ -628,9 +629,10 @@ async fn bring_back(
     change: &mut Transaction,
     deletion: &Deletion,
     repository: RepositoryId,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
     if deletion.kind == DeletionKind::Image {
-        if change.is_name_taken(&deletion.name).await? {
+        if !free_name(change, &deletion.name, actor, now).await? {
             return Err(RequestError::Conflict(format!(
                 "there is an image \"{}\" again, or an alias of this name: remove it first",
                 image_of(&deletion.name)
@@ -662,6 +664,42 @@ async fn bring_back(
         )));
     }
     Ok(change.restore_links(repository, &deletion.id).await?)
+}
+
+/// Whether a name stands for nothing, or for nothing that anybody can see: a push that was never finished gives way,
+/// since nobody could remove it. What it has is the collector's at once.
+pub(super) async fn free_name(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    actor: &str,
+    now: Millis,
+) -> Result<bool, MetadataError> {
+    let Some(found) = change.repository(name).await? else {
+        return Ok(true);
+    };
+    if found.is_image {
+        return Ok(false);
+    }
+    let found = hold(change, name, &found, Lock::Exclusive).await?;
+    if found.is_image {
+        return Ok(false);
+    }
+    let deletion = NewDeletion {
+        workspace_id: &found.workspace_id,
+        repository: found.id,
+        name,
+        kind: DeletionKind::Image,
+        subject: &image_of(name),
+        tags: &[],
+        digests: &[],
+        bytes: 0,
+        actor,
+        now,
+        restorable_until: now,
+    };
+    let id = change.open_deletion(&deletion).await?;
+    change.remove_repository(found.id, name, &id).await?;
+    Ok(true)
 }
 
 fn no_deletion(id: &str) -> RequestError {
