@@ -138,10 +138,17 @@ async fn deletions_are_listed_newest_first_until_they_are_done_for_good(fixture:
     let none = metadata.deletions(OTHER_WORKSPACE, None, 10).await.unwrap();
     assert!(none.is_empty());
     // Their windows end as they began, one after the other.
-    let due = async |now: Millis| metadata.due_deletions(now, 10).await.unwrap().len();
+    let due = async |now: Millis| metadata.due_deletions(now, None, 10).await.unwrap().len();
     assert_eq!(due(START.plus(999)).await, 0);
     assert_eq!(due(START.plus(1_000)).await, 1);
     assert_eq!(due(START.plus(1_002)).await, 3);
+    let (now, mut last, mut pages) = (START.plus(1_002), None, Vec::new());
+    for _ in 0..3 {
+        let page = metadata.due_deletions(now, last.as_ref(), 1).await.unwrap();
+        pages.push(page[0].id.clone());
+        last = page.into_iter().next();
+    }
+    assert_eq!(pages, made);
     let ended = fixture.change(async |change| {
         change.end_undo(&made[2], START.plus(5)).await?;
         change.end_undo(&made[0], START.plus(5_000)).await

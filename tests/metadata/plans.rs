@@ -199,7 +199,6 @@ async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
         change.share_to(repository, OTHER_WORKSPACE).await?;
         change.shares_of(repository, START, 10).await?;
         change.activate_share("share", share.alias).await?;
-        change.is_name_taken(&alias).await?;
         change.claim_alias(&alias, repository, "share").await?;
         change
             .count_other_leases(OTHER_WORKSPACE, "web", START)
@@ -255,7 +254,7 @@ async fn undo_and_purge(fixture: &Fixture) {
     });
     change.await.unwrap();
     metadata.deletions(WORKSPACE, None, 10).await.unwrap();
-    metadata.due_deletions(START, 10).await.unwrap();
+    metadata.due_deletions(START, None, 10).await.unwrap();
 }
 
 async fn purge(
