@@ -521,7 +521,8 @@ impl Images {
         // The window may have ended in the meantime, and a purge begun.
         let now = self.clock.now();
         restorable(&deletion, now)?;
-        bring_back(&mut change, &deletion, repository).await?;
+        let by = (manager.actor(), now);
+        bring_back(&mut change, &deletion, repository, by).await?;
         change.forget_deletion(id).await?;
         let (by, target) = (manager.principal(), described(&deletion));
         let event = audit::done(by, Some(workspace), "deletion.restore", &target, now);
@@ -626,11 +627,12 @@ impl Images {
 
     /// Purges in changes of bounded size; what somebody leases is left for later.
     async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
-        while let Purged::Part = with_retries!(self.purge_step(deletion).await)? {}
+        while with_retries!(self.purge_step(deletion).await)? {}
         Ok(())
     }
 
-    async fn purge_step(&self, deletion: &Deletion) -> Result<Purged, RequestError> {
+    /// Purges a part; whether there may be another one.
+    async fn purge_step(&self, deletion: &Deletion) -> Result<bool, RequestError> {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         if let Some(repository) = deletion.repository_id {
@@ -641,29 +643,20 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(Purged::AsFarAsItGoes);
+            return Ok(false);
         };
         let leases = change.leases_on_deletion(&current, now, 1).await?;
         if !leases.is_empty() {
-            let later = now.plus(AGAIN_MS);
-            change.postpone_purge(&current.id, later).await?;
+            change
+                .postpone_purge(&current.id, now.plus(AGAIN_MS))
+                .await?;
             change.commit().await?;
-            return Ok(Purged::AsFarAsItGoes);
+            return Ok(false);
         }
         let all = change.purge(&current, now, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(if all {
-            Purged::AsFarAsItGoes
-        } else {
-            Purged::Part
-        })
+        Ok(!all)
     }
-}
-
-/// How far a step of purging came.
-enum Purged {
-    Part,
-    AsFarAsItGoes,
 }
 
 /// What goes with a deletion.
@@ -690,9 +683,10 @@ async fn bring_back(
     change: &mut Transaction,
     deletion: &Deletion,
     repository: RepositoryId,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
     if deletion.kind == DeletionKind::Image {
-        if change.is_name_taken(&deletion.name).await? {
+        if !free_name(change, &deletion.name, actor, now).await? {
             return Err(RequestError::Conflict(format!(
                 "there is an image \"{}\" again, or an alias of this name: remove it first",
                 image_of(&deletion.name)
@@ -724,6 +718,42 @@ async fn bring_back(
         )));
     }
     Ok(change.restore_links(repository, &deletion.id).await?)
+}
+
+/// Whether a name stands for nothing, or for nothing that anybody can see: a push that was never finished gives way,
+/// since nobody could remove it. What it has is the collector's at once.
+pub(super) async fn free_name(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    actor: &str,
+    now: Millis,
+) -> Result<bool, MetadataError> {
+    let Some(found) = change.repository(name).await? else {
+        return Ok(true);
+    };
+    if found.is_image {
+        return Ok(false);
+    }
+    let found = hold(change, name, &found, Lock::Exclusive).await?;
+    if found.is_image {
+        return Ok(false);
+    }
+    let deletion = NewDeletion {
+        workspace_id: &found.workspace_id,
+        repository: found.id,
+        name,
+        kind: DeletionKind::Image,
+        subject: &image_of(name),
+        tags: &[],
+        digests: &[],
+        bytes: 0,
+        actor,
+        now,
+        restorable_until: now,
+    };
+    let id = change.open_deletion(&deletion).await?;
+    change.remove_repository(found.id, name, &id).await?;
+    Ok(true)
 }
 
 fn no_deletion(id: &str) -> RequestError {

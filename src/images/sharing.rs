@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::deletions::free_name;
 use super::names::{self, WorkspaceName};
 use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
@@ -18,7 +19,8 @@ use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
-    Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
+    Direction, LeaseFilter, Lock, NewShare, RepositoryId, Share, ShareStatus, Transaction,
+    Workspace,
 };
 use crate::oci::{ImageName, RepositoryName};
 use crate::retries::with_retries;
@@ -265,7 +267,8 @@ impl Images {
         };
         change.insert_share(&new).await?;
         if status == ShareStatus::Active {
-            claim(&mut change, &name, &target.name, &repository.id, &id).await?;
+            let by = (granted.actor(), now);
+            claim(&mut change, &name, &target.name, repository.id, &id, by).await?;
         }
         let share = change.share(&id).await?;
         let share = share.ok_or_else(|| RequestError::Internal(String::from("a new share")))?;
@@ -355,7 +358,11 @@ impl Images {
         let share = share
             .filter(|share| !share.is_expired(now))
             .ok_or_else(unknown)?;
-        let broken = leases_of_target(&mut change, &share, now).await?;
+        // What waits has no pulls that its end could break.
+        let broken = match share.status {
+            ShareStatus::Active => leases_of_target(&mut change, &share, now).await?,
+            ShareStatus::Pending => Vec::new(),
+        };
         if !force && !broken.is_empty() {
             let hint = "end them first, or use force=true";
             return Err(leased(&share, broken, hint));
@@ -490,8 +497,8 @@ impl Images {
         if !change.activate_share(id, alias).await? {
             return Err(accepted());
         }
-        let (target, repository) = (&share.target.workspace, &share.repository_id);
-        claim(&mut change, &name, target, repository, id).await?;
+        let (target, by) = (&share.target.workspace, (manager.actor(), now));
+        claim(&mut change, &name, target, share.repository_id, id, by).await?;
         let share = change.share(id).await?;
         let share = share.ok_or_else(|| no_such_share(id))?;
         let own = &manager.workspace().id;
@@ -591,17 +598,18 @@ async fn claim(
     change: &mut Transaction,
     name: &RepositoryName,
     target: &str,
-    repository: &crate::metadata::RepositoryId,
+    repository: RepositoryId,
     share_id: &str,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
-    if change.is_name_taken(name).await? {
+    if !free_name(change, name, actor, now).await? {
         return Err(RequestError::Conflict(format!(
             "the workspace \"{target}\" has something of the name \"{}\": give another alias",
             name.image()
                 .map_or_else(String::new, |image| image.as_str().to_owned())
         )));
     }
-    Ok(change.claim_alias(name, *repository, share_id).await?)
+    Ok(change.claim_alias(name, repository, share_id).await?)
 }
 
 /// What the target of a share leases of it.

@@ -200,7 +200,6 @@ async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
         change.share_to(repository, OTHER_WORKSPACE).await?;
         change.shares_of(repository, START, 10).await?;
         change.activate_share("share", share.alias).await?;
-        change.is_name_taken(&alias).await?;
         change.claim_alias(&alias, repository, "share").await?;
         change.count_leases(OTHER_WORKSPACE, START).await?;
         change.lease(OTHER_WORKSPACE, "web", START).await?;
