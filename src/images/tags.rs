@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::catalogue::Readable;
-use super::names;
-use super::{Images, RequestError, find_in};
+use super::{Images, RequestError, find_in, names};
 use crate::auth::{Granted, InUse, InUseReason, Manager, Push, ToChange, ToRead};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time};

@@ -421,3 +421,19 @@ proptest! {
         }
     }
 }
+
+/// `POST` resolves a reference; what images answer to is an image of that name; anything else is neither.
+#[test]
+fn resolve_names_an_image_to_the_methods_of_images_alone() {
+    let folded = |method: Method| {
+        let request = Request::builder().method(method).uri(RESOLVE).body(());
+        let request = fold_request(request.expect("a request"));
+        request.uri().path().to_owned()
+    };
+    for method in [Method::GET, Method::HEAD, Method::PATCH, Method::DELETE] {
+        assert_eq!(folded(method), IMAGE_NAMED_RESOLVE);
+    }
+    for method in [Method::POST, Method::PUT, Method::OPTIONS] {
+        assert_eq!(folded(method), RESOLVE);
+    }
+}
