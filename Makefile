@@ -16,7 +16,7 @@ help: ## Says what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: tools
-tools: ## Installs what the tests need: the clients (docker, podman, buildah, skopeo, containerd, ORAS), nginx, busybox, PostgreSQL
+tools: ## Installs what the tests need: the clients (docker, podman, buildah, skopeo, containerd, ORAS, Schemathesis), nginx, busybox, PostgreSQL
 	@scripts/tools.sh
 
 .PHONY: lint-tools

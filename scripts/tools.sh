@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need, those alone that are missing, and ORAS into an environment of its own;
-# or with the word `bench` what `make bench-quick` needs.
+# Installs the Debian packages that the tests need, those alone that are missing, and ORAS and Schemathesis into
+# environments of their own; or with the word `bench` what `make bench-quick` needs.
 set -euo pipefail
 
 declare -A package_of=(
@@ -60,18 +60,21 @@ install_packages() {
     apt-get "${options[@]}" install --yes --no-install-recommends "${!missing[@]}"
 }
 
-# $1: the file of the packages; $2: where the environment goes. The copy of the file inside says that it is whole.
-install_oras() {
-  if cmp --silent "$1" "$2/requirements.txt"; then
+# $1: the name of the client. The copy of the file of its packages inside says that the environment is whole.
+install_from_pypi() {
+  local packages environment
+  packages=$(dirname "${BASH_SOURCE[0]}")/../tests/clients/$1_requirements.txt
+  environment=${XDG_CACHE_HOME:-$HOME/.cache}/berth/$1
+  if cmp --silent "$packages" "$environment/requirements.txt"; then
     return
   fi
-  echo "installing: oras into $2"
-  "$python" -m venv --clear "$2"
-  "$2/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$1"
-  cp "$1" "$2/requirements.txt"
+  echo "installing: $1 into $environment"
+  "$python" -m venv --clear "$environment"
+  "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$packages"
+  cp "$packages" "$environment/requirements.txt"
 }
 
 install_packages
 $for_tests || exit 0
-install_oras "$(dirname "${BASH_SOURCE[0]}")/../tests/clients/oras_requirements.txt" \
-  "${XDG_CACHE_HOME:-$HOME/.cache}/berth/oras"
+install_from_pypi oras
+install_from_pypi schemathesis

@@ -59,12 +59,14 @@ ALTER TABLE deletions ADD COLUMN tags TEXT COLLATE "C" NOT NULL DEFAULT '[]';
 ALTER TABLE deletions ADD COLUMN digests TEXT COLLATE "C" NOT NULL DEFAULT '[]';
 ALTER TABLE deletions ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE deletions ADD COLUMN purged_at BIGINT;
+ALTER TABLE deletions ADD COLUMN due_at BIGINT;
+UPDATE deletions SET due_at = restorable_until;
 UPDATE deletions SET repository_id = COALESCE(
   (SELECT repository_id FROM tag_history WHERE deletion_id = deletions.id LIMIT 1),
   (SELECT repository_id FROM manifests WHERE deletion_id = deletions.id LIMIT 1),
   (SELECT repository_id FROM links WHERE deletion_id = deletions.id LIMIT 1));
 CREATE INDEX deletions_repository ON deletions (repository_id);
-CREATE INDEX deletions_due ON deletions (restorable_until) WHERE purged_at IS NULL;
+CREATE INDEX deletions_due ON deletions (due_at) WHERE purged_at IS NULL;
 CREATE INDEX deletions_purged ON deletions (purged_at) WHERE purged_at IS NOT NULL;
 DROP INDEX deletions_workspace;
 CREATE INDEX deletions_kept ON deletions (workspace_id, id) WHERE purged_at IS NULL;

@@ -129,8 +129,21 @@ pub struct Revocation {
 }
 
 impl Auth {
+    /// An alias is pulled by the name that it has, and pushed to by nobody.
+    async fn refuse_alias(&self, target: &Target) -> Result<(), RequestError> {
+        let found = self.metadata().repository(target.repository()).await?;
+        match found.filter(|found| found.share_id.is_some()) {
+            None => Ok(()),
+            Some(shared) => Err(RequestError::BadRequest(format!(
+                "targetImage: \"{}\" is shared by {}: it can be pulled and not pushed; leave targetImage out to pull it",
+                target.image(),
+                shared.name
+            ))),
+        }
+    }
+
     /// Issues a registry credential to a key of `workspace`.
-    pub fn issue_credential(
+    pub async fn issue_credential(
         &self,
         principal: &Principal,
         workspace: &Arc<Workspace>,
@@ -159,6 +172,9 @@ impl Auth {
                 "this key is limited to the images {patterns}; \"{}\" is not one of them",
                 target.image()
             )));
+        }
+        if let Some(target) = &target {
+            self.refuse_alias(target).await?;
         }
         let now = self.clock().now();
         let key_id = principal.key().id.clone();

@@ -173,6 +173,7 @@ impl Installation {
             .map_err(|error| RequestError::BadRequest(error.to_string()))?;
         self.auth
             .issue_credential(&principal, &workspace, &request, &hosts())
+            .await
     }
 
     /// A registry credential of a key.

@@ -1302,10 +1302,10 @@ mod what_credentials_are {
             .unwrap()
             .unwrap();
         let request = CredentialRequest::default();
-        let result =
-            installation
-                .auth
-                .issue_credential(&operator, &workspace, &request, &testing::hosts());
+        let result = installation
+            .auth
+            .issue_credential(&operator, &workspace, &request, &testing::hosts())
+            .await;
         assert!(matches!(
             result.map(|_| ()),
             Err(RequestError::Forbidden(_))

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::output::{short_digest, short_time};
+use super::output::short_time;
 
 /// How many of those that hold something are named.
 const HOLDERS_SHOWN: usize = 10;
@@ -63,11 +63,10 @@ impl Refusal {
 fn named(holder: &Value) -> String {
     let field = |name: &str| holder[name].as_str();
     let of = |name: &str, before: &str| field(name).map(|text| format!("{before}{text}"));
-    let who: Vec<&str> = ["kind", "holder"].into_iter().filter_map(field).collect();
+    let who: Vec<&str> = ["kind", "name"].into_iter().filter_map(field).collect();
     let parts: Vec<String> = [
         Some(who.join(" ")).filter(|who| !who.is_empty()),
         of("workspace", "workspace "),
-        field("digest").map(|digest| format!("digest {}", short_digest(digest))),
         field("expiresAt").map(|time| format!("until {}", short_time(time))),
     ]
     .into_iter()

@@ -118,7 +118,7 @@ documented!(TokenForm, {
         ("service" = Option<String>, Query, description = "The service of the challenge."),
         ("client_id" = Option<String>, Query, description = "What client it is."),
         ("account" = Option<String>, Query, description = "The user name again."),
-        ("offline_token" = Option<bool>, Query, description = "Whether a refresh token is wanted; none is given."),
+        ("offline_token" = Option<String>, Query, description = "Whether a refresh token is wanted; none is given."),
     ),
     responses((status = 200, description = "The token.", body = Token)),
     security(("basic" = [])),

@@ -137,7 +137,8 @@ impl ImageView {
     }
 }
 
-fn visibility(is_platform: bool) -> &'static str {
+/// The word of the API for who may pull an image.
+pub(super) fn visibility(is_platform: bool) -> &'static str {
     if is_platform { "platform" } else { "private" }
 }
 

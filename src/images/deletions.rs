@@ -7,12 +7,10 @@ use utoipa::ToSchema;
 
 use super::names;
 use super::protection::{Going, Protection};
-use super::sharing::shortened;
-use super::{Images, RequestError};
+use super::sharing::{HOLDERS_NAMED, shortened};
+use super::{Images, RequestError, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{
-    Delete, Granted, Holder, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead,
-};
+use crate::auth::{Delete, Granted, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
@@ -27,6 +25,8 @@ use crate::retries::{Retriable, to_the_end, with_retries};
 const NAMED: u32 = 100;
 /// Rows of one kind that are deleted for good in one change.
 const PURGE_BATCH: u32 = 200;
+/// When a deletion that hides something leased is looked at again, in milliseconds: an hour.
+const LEASED_AGAIN_MS: i64 = 60 * 60 * 1000;
 /// How long it is known that a deletion was done for good, in milliseconds: 30 days.
 const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
@@ -390,9 +390,7 @@ impl Images {
                 repository.name
             ))));
         }
-        change.lock(repository.id, Lock::Exclusive).await?;
-        // What it was before the lock may have changed.
-        let repository = change.repository(name).await?.ok_or_else(unknown)?;
+        let repository = hold(&mut change, name, &repository, Lock::Exclusive).await?;
         Ok((change, repository))
     }
 
@@ -525,37 +523,55 @@ impl Images {
         manager: &Manager<ToAdminister>,
         id: &str,
     ) -> Result<DeletionView, RequestError> {
-        let now = self.clock.now();
-        let mut change = self.metadata.begin().await?;
-        manager.confirm(&mut change, now).await?;
-        let deletion = change.deletion(&manager.workspace().id, id).await?;
-        let deletion = deletion
-            .filter(|deletion| deletion.purged_at.is_none())
-            .ok_or_else(|| no_deletion(id))?;
-        if let Some(image) = deletion.name.image() {
-            manager.image::<Delete>(&image)?;
-        }
-        if change.is_deletion_leased(&deletion, now).await? {
-            return Err(RequestError::InUse(InUse {
-                reason: InUseReason::Leased,
-                holders: Vec::<Holder>::new(),
-                what: format!("deletion {id}"),
-                hint: String::from("wait for the end of the leases on it"),
-            }));
-        }
-        // From here on nobody restores it; what is left over by a crash is the collector's.
-        change.end_undo(id, now).await?;
-        let (by, target) = (manager.principal(), described(&deletion));
-        let own = Some(manager.workspace().id.as_str());
-        let event = audit::done(by, own, "deletion.purge", &target, now);
-        change.audit(&event).await?;
-        change.commit().await?;
-        let (this, deletion) = (self.clone(), deletion);
+        let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
         to_the_end(async move {
+            let deletion = with_retries!(this.end_undo(&manager, &id).await)?;
             this.purge_all(&deletion).await?;
             Ok(DeletionView::from(&deletion))
         })
         .await
+    }
+
+    /// From here on nobody restores it; what is left over by a crash is the collector's.
+    async fn end_undo(
+        &self,
+        manager: &Manager<ToAdminister>,
+        id: &str,
+    ) -> Result<Deletion, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let workspace = &manager.workspace().id;
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        if let Some(image) = deletion.name.image() {
+            manager.image::<Delete>(&image)?;
+        }
+        if let Some(repository) = deletion.repository_id {
+            change.lock(repository, Lock::Exclusive).await?;
+        }
+        // Another one may have restored or purged it while we waited for the lock.
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion
+            .filter(|deletion| deletion.purged_at.is_none())
+            .ok_or_else(|| no_deletion(id))?;
+        let leases = change
+            .leases_on_deletion(&deletion, now, HOLDERS_NAMED)
+            .await?;
+        if !leases.is_empty() {
+            return Err(RequestError::InUse(InUse {
+                reason: InUseReason::Leased,
+                holders: holders_of_leases(leases),
+                what: format!("deletion {id}"),
+                hint: String::from("wait for the end of the leases on it"),
+            }));
+        }
+        change.end_undo(id, now).await?;
+        let (by, target) = (manager.principal(), described(&deletion));
+        let event = audit::done(by, Some(workspace), "deletion.purge", &target, now);
+        change.audit(&event).await?;
+        change.commit().await?;
+        Ok(deletion)
     }
 
     /// Purges deletions whose windows are over, and forgets shares and leases that have ended. For the collector.
@@ -563,14 +579,10 @@ impl Images {
         let now = self.clock.now();
         loop {
             let due = self.metadata.due_deletions(now, batch).await?;
-            let mut purged = 0;
             for deletion in &due {
-                if self.purge_all(deletion).await? {
-                    purged += 1;
-                }
+                self.purge_all(deletion).await?;
             }
-            // What is leased stays due: it is looked at again in the next round.
-            if due.len() < batch as usize || purged == 0 {
+            if due.len() < batch as usize {
                 break;
             }
         }
@@ -589,15 +601,10 @@ impl Images {
         }
     }
 
-    /// Purges in changes of bounded size. `false` when somebody leases what it hides.
-    async fn purge_all(&self, deletion: &Deletion) -> Result<bool, RequestError> {
-        loop {
-            match with_retries!(self.purge_step(deletion).await)? {
-                Purged::All => return Ok(true),
-                Purged::Part => {}
-                Purged::Leased => return Ok(false),
-            }
-        }
+    /// Purges in changes of bounded size; what somebody leases is left for later.
+    async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
+        while let Purged::Part = with_retries!(self.purge_step(deletion).await)? {}
+        Ok(())
     }
 
     async fn purge_step(&self, deletion: &Deletion) -> Result<Purged, RequestError> {
@@ -611,22 +618,29 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(Purged::All);
+            return Ok(Purged::AsFarAsItGoes);
         };
-        if change.is_deletion_leased(&current, now).await? {
-            return Ok(Purged::Leased);
+        let leases = change.leases_on_deletion(&current, now, 1).await?;
+        if !leases.is_empty() {
+            let later = now.plus(LEASED_AGAIN_MS);
+            change.postpone_purge(&current.id, later).await?;
+            change.commit().await?;
+            return Ok(Purged::AsFarAsItGoes);
         }
         let all = change.purge(&current, now, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(if all { Purged::All } else { Purged::Part })
+        Ok(if all {
+            Purged::AsFarAsItGoes
+        } else {
+            Purged::Part
+        })
     }
 }
 
 /// How far a step of purging came.
 enum Purged {
-    All,
     Part,
-    Leased,
+    AsFarAsItGoes,
 }
 
 /// What goes with a deletion.
@@ -671,9 +685,7 @@ async fn bring_back(
             "the image itself was deleted afterwards: restore the deletion {of_image} first"
         )));
     }
-    let in_the_way = change
-        .tags_in_the_way(&deletion.id, super::sharing::HOLDERS_NAMED)
-        .await?;
+    let in_the_way = change.tags_in_the_way(&deletion.id, HOLDERS_NAMED).await?;
     if !in_the_way.is_empty() {
         return Err(RequestError::Conflict(format!(
             "the tags {} point elsewhere by now, or their manifests were deleted too: delete these tags, or restore those \
@@ -682,7 +694,12 @@ async fn bring_back(
         )));
     }
     change.restore_manifests(repository, &deletion.id).await?;
-    change.restore_tags(repository, &deletion.id).await?;
+    let tags = change.restore_tags(repository, &deletion.id).await?;
+    if deletion.kind == DeletionKind::Tag && tags == 0 {
+        return Err(RequestError::Gone(String::from(
+            "what the tag pointed to was deleted for good: push it again",
+        )));
+    }
     Ok(change.restore_links(repository, &deletion.id).await?)
 }
 

@@ -14,7 +14,7 @@ use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
 use crate::clock::Millis;
 use crate::grammar::{End, Time, documented, text, whole};
 use crate::listed::Listed;
-use crate::metadata::{Lease, Lock, NewLease, Repository, Transaction};
+use crate::metadata::{Lease, Lock, MetadataError, NewLease, Repository, Transaction};
 use crate::oci::{Reference, RepositoryName};
 use crate::retries::{to_the_end, with_retries};
 
@@ -166,8 +166,11 @@ impl Images {
         manager.confirm(&mut change, now).await?;
         let repository = usable(&mut change, manager, wanted).await?;
         change.lock(repository.id, Lock::Shared).await?;
-        // It may have gone while we waited for the lock.
-        let repository = usable(&mut change, manager, wanted).await?;
+        // It may have gone while we waited for the lock, and another one, which is not held, may have its name.
+        let held = usable(&mut change, manager, wanted).await?;
+        if held.id != repository.id {
+            return Err(MetadataError::overtaken().into());
+        }
         let unknown = || {
             RequestError::NotFound(format!(
                 "the image has no {} that could be leased",

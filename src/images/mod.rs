@@ -37,7 +37,7 @@ pub use crate::metadata::{Direction, ImageFilter};
 use crate::auth::Holder;
 use crate::clock::Clock;
 use crate::config::ExternalImages;
-use crate::metadata::{LeaseHolder, Metadata, Repository, Transaction};
+use crate::metadata::{LeaseHolder, Lock, Metadata, MetadataError, Repository, Transaction};
 use crate::oci::RepositoryName;
 use crate::retries::Retriable;
 
@@ -103,6 +103,21 @@ async fn find_in(
     found
         .filter(|repository| repository.is_image)
         .ok_or_else(|| no_image(name))
+}
+
+/// Holds what a name stands for. While the lock was waited for, another image or an alias may have taken the name: that
+/// one is not held, so the change has to begin again.
+async fn hold(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    found: &Repository,
+    lock: Lock,
+) -> Result<Repository, MetadataError> {
+    change.lock(found.id, lock).await?;
+    match change.repository(name).await? {
+        Some(held) if held.id == found.id && held.share_id == found.share_id => Ok(held),
+        Some(_) | None => Err(MetadataError::overtaken()),
+    }
 }
 
 fn no_image(name: &RepositoryName) -> RequestError {

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 use super::names;
 use super::tags::own_image;
 use super::{ImageDetails, Images, RequestError};
+use crate::audit;
 use crate::auth::{Granted, Manage, Manager, RegistryHosts, Right, ToAdminister};
 use crate::metadata::{ImageSettings, Lock};
 use crate::oci::{ImageName, ImmutableTags};
@@ -103,8 +104,9 @@ impl Images {
         granted: &Granted<Manage>,
         request: &UpdateImage,
     ) -> Result<(), RequestError> {
+        let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
-        granted.confirm(&mut change, self.clock.now()).await?;
+        granted.confirm(&mut change, now).await?;
         let repository = own_image(&mut change, granted, "it is set up").await?;
         change.lock(repository.id, Lock::Exclusive).await?;
         // It may have been deleted, or set up otherwise, while we waited for the lock.
@@ -121,6 +123,24 @@ impl Images {
             },
         };
         change.set_image(&repository, &settings).await?;
+        let (by, own) = (granted.principal(), Some(granted.workspace_id()));
+        let target = repository.name.as_str();
+        let event = audit::done(by, own, "image.update", target, now).because(&decided(&settings));
+        change.audit(&event).await?;
         Ok(change.commit().await?)
     }
+}
+
+/// What holds from now on, in the audit log.
+fn decided(settings: &ImageSettings) -> String {
+    let protected = if settings.protected {
+        "protected"
+    } else {
+        "not protected"
+    };
+    let visibility = super::catalogue::visibility(settings.is_platform);
+    format!(
+        "{protected}, immutable tags: {}, visibility {visibility}",
+        settings.immutable_tags
+    )
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::names::{self, WorkspaceName};
-use super::{Images, RequestError, find_in, holders_of_leases};
+use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
 use crate::clock::Millis;
@@ -207,9 +207,8 @@ impl Images {
                 repository.name
             )));
         }
-        change.lock(repository.id, Lock::Shared).await?;
-        // It may have gone while we waited for the lock.
-        find_in(&mut change, granted.repository()).await?;
+        let name = granted.repository();
+        let repository = hold(&mut change, name, &repository, Lock::Shared).await?;
         let own = granted.workspace();
         let target = target(&mut change, own, request).await?;
         match change.share_to(repository.id, &target.id).await? {
@@ -226,7 +225,7 @@ impl Images {
             None => {}
         }
         let limit = self.options.shares_per_workspace;
-        if change.count_shares_of(&own.id).await? >= limit {
+        if change.count_shares_of(&own.id, now).await? >= limit {
             return Err(RequestError::Conflict(format!(
                 "this workspace gives {limit} shares, which is the limit: end some first"
             )));
@@ -337,8 +336,9 @@ impl Images {
         if repository.share_id.is_some() {
             return Err(unknown());
         }
-        // Leases are made under the shared lock: none comes in between.
-        change.lock(repository.id, Lock::Exclusive).await?;
+        // Leases are made, and shares accepted, under the shared lock: neither comes in between.
+        let name = granted.repository();
+        let repository = hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let workspace = change.workspace_by_name(target).await?;
         let workspace = workspace.ok_or_else(unknown)?;
         let share = change.share_to(repository.id, &workspace.id).await?;
@@ -387,12 +387,13 @@ impl Images {
                 "this image is the workspace's own, and not shared to it: name the workspace to end a share of it",
             )));
         };
-        change.lock(repository.id, Lock::Exclusive).await?;
+        let name = granted.repository();
+        hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let share = change.share(share_id).await?;
-        let share = share.ok_or_else(|| super::no_image(granted.repository()))?;
+        let share = share.ok_or_else(|| super::no_image(name))?;
         refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
         if !change.end_share(&share.id).await? {
-            return Err(super::no_image(granted.repository()));
+            return Err(super::no_image(name));
         }
         let own = granted.workspace_id();
         tell(
@@ -455,7 +456,7 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let share = received(&mut change, manager, id).await?;
+        let share = received(&mut change, manager, id, Lock::Shared).await?;
         let accepted = || RequestError::Conflict(String::from("the share is accepted already"));
         if share.status == ShareStatus::Active {
             return Err(accepted());
@@ -470,7 +471,6 @@ impl Images {
         let alias = request.alias.as_ref().unwrap_or(&share.alias);
         manager.image::<Manage>(alias)?;
         let name = alias_name(&share.target.prefix, alias)?;
-        change.lock(share.repository_id, Lock::Shared).await?;
         if !change.activate_share(id, alias).await? {
             return Err(accepted());
         }
@@ -501,7 +501,9 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let share = received(&mut change, manager, id).await?;
+        // Nobody accepts it in between: that is done under the shared lock.
+        let share = received(&mut change, manager, id, Lock::Exclusive).await?;
+        manager.image::<Manage>(&share.alias)?;
         if share.status == ShareStatus::Active || !change.end_share(id).await? {
             return Err(no_such_share(id));
         }
@@ -544,16 +546,19 @@ async fn target(
     Ok(target)
 }
 
-/// A share that was made to the manager's workspace.
+/// A share that was made to the manager's workspace, with its image held.
 async fn received(
     change: &mut Transaction,
     manager: &Manager<ToAdminister>,
     id: &str,
+    lock: Lock,
 ) -> Result<Share, RequestError> {
     let share = change.share(id).await?.ok_or_else(|| no_such_share(id))?;
     let own = &manager.workspace().id;
     if share.target.workspace_id == *own {
-        return Ok(share);
+        change.lock(share.repository_id, lock).await?;
+        // It may have been withdrawn, declined or accepted while we waited for the lock.
+        return change.share(id).await?.ok_or_else(|| no_such_share(id));
     }
     if share.source.workspace_id == *own {
         return Err(RequestError::Forbidden(format!(

@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::catalogue::Readable;
 use super::{Images, RequestError, find_in, names};
+use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manager, Push, ToChange, ToRead};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time};
@@ -328,6 +329,10 @@ impl Images {
             now,
         };
         change.put_tag(&tag_change, digest).await?;
+        let (by, own) = (granted.principal(), Some(granted.workspace_id()));
+        let target = format!("{}:{tag}@{digest}", repository.name);
+        let event = audit::done(by, own, "tag.promote", &target, now);
+        change.audit(&event).await?;
         change.commit().await?;
         Ok(repository)
     }

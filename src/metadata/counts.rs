@@ -47,8 +47,7 @@ macro_rules! count {
     ($which:literal) => {
         concat!(
             "SELECT repositories.id, repositories.workspace_id, \
-             CASE WHEN repositories.image_at IS NOT NULL AND repositories.deletion_id IS NULL \
-               THEN 1 ELSE 0 END AS is_live_image, \
+             repositories.image_at, repositories.deletion_id, \
              (SELECT COUNT(*) FROM tags WHERE tags.repository_id = repositories.id) AS tags, \
              (SELECT CAST(COALESCE(SUM(manifests.size_bytes), 0) AS BIGINT) FROM manifests \
                WHERE manifests.repository_id = repositories.id AND manifests.deletion_id IS NULL) AS manifest_bytes, \
@@ -106,7 +105,8 @@ const IMAGES_OF: &str = "SELECT COUNT(*) AS images, \
 struct ImageCountRow {
     id: i64,
     workspace_id: String,
-    is_live_image: i64,
+    image_at: Option<i64>,
+    deletion_id: Option<String>,
     tags: i64,
     manifest_bytes: i64,
     blob_bytes: i64,
@@ -121,7 +121,7 @@ impl TryFrom<ImageCountRow> for ImageCount {
         Ok(Self {
             repository: RepositoryId(row.id),
             workspace_id: row.workspace_id,
-            is_live_image: row.is_live_image != 0,
+            is_live_image: row.image_at.is_some() && row.deletion_id.is_none(),
             tags: row.tags.unsigned_abs(),
             size_bytes: to_u64("sum of manifests", row.manifest_bytes)?
                 .saturating_add(to_u64("sum of blobs", row.blob_bytes)?),

@@ -6,6 +6,7 @@ use super::Metadata;
 use super::database::{Transaction, on};
 use super::dialect::{Statement, json_list, over_list};
 use super::error::{MetadataError, parse, to_i64, to_u64};
+use super::leases::LeaseHolder;
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
@@ -168,8 +169,7 @@ macro_rules! select {
 const BY_ID: &str = select!("id = $1 AND workspace_id = $2");
 const NEWEST: &str =
     select!("workspace_id = $1 AND purged_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3");
-const DUE: &str =
-    select!("purged_at IS NULL AND restorable_until <= $1 ORDER BY restorable_until LIMIT $2");
+const DUE: &str = select!("purged_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2");
 
 /// What is behind every id.
 const AFTER_ALL_IDS: &str = "g";
@@ -224,7 +224,7 @@ impl Metadata {
         rows.into_iter().map(Deletion::try_from).collect()
     }
 
-    /// Deletions whose window is over.
+    /// Deletions whose window is over, and that were not postponed.
     pub async fn due_deletions(
         &self,
         now: Millis,
@@ -249,7 +249,8 @@ impl Transaction {
         let id = deletion.now.new_id();
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO deletions (id, workspace_id, repository_id, repository, kind, subject, tags, digests, bytes, \
-             deleted_by, deleted_at, restorable_until) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             deleted_by, deleted_at, restorable_until, due_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)",
         )
         .bind(&id)
         .bind(deletion.workspace_id)
@@ -422,12 +423,12 @@ impl Transaction {
         Ok(rows.into_iter().map(|(name,)| name).collect())
     }
 
-    /// Brings the tags of a deletion back.
+    /// Brings the tags of a deletion back; how many there were.
     pub async fn restore_tags(
         &mut self,
         repository: RepositoryId,
         deletion: &str,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<u64, MetadataError> {
         let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
             "INSERT INTO tags (repository_id, name, digest, created_at, updated_by, updated_at) \
              SELECT repository_id, name, digest, set_at, set_by, set_at FROM tag_history WHERE deletion_id = $1 \
@@ -442,13 +443,13 @@ impl Transaction {
         self.forget_history_of(deletion).await
     }
 
-    async fn forget_history_of(&mut self, deletion: &str) -> Result<(), MetadataError> {
+    async fn forget_history_of(&mut self, deletion: &str) -> Result<u64, MetadataError> {
         Ok(
             on!(self.connection(), c => sqlx::query("DELETE FROM tag_history WHERE deletion_id = $1")
             .bind(deletion)
             .execute(c)
             .await
-            .map(|_| ()))?,
+            .map(|done| done.rows_affected()))?,
         )
     }
 
@@ -541,7 +542,7 @@ impl Transaction {
     /// Says that nothing can be undone any more.
     pub async fn end_undo(&mut self, id: &str, now: Millis) -> Result<(), MetadataError> {
         Ok(on!(self.connection(), c => sqlx::query(
-            "UPDATE deletions SET restorable_until = $2 WHERE id = $1 AND restorable_until > $2",
+            "UPDATE deletions SET restorable_until = $2, due_at = $2 WHERE id = $1 AND restorable_until > $2",
         )
         .bind(id)
         .bind(now.0)
@@ -550,27 +551,43 @@ impl Transaction {
         .map(|_| ()))?)
     }
 
-    /// Whether somebody leases what a deletion hides.
-    pub async fn is_deletion_leased(
+    /// Looks at a deletion again later, and at others until then.
+    pub async fn postpone_purge(&mut self, id: &str, due_at: Millis) -> Result<(), MetadataError> {
+        Ok(
+            on!(self.connection(), c => sqlx::query("UPDATE deletions SET due_at = $2 WHERE id = $1")
+            .bind(id)
+            .bind(due_at.0)
+            .execute(c)
+            .await
+            .map(|_| ()))?,
+        )
+    }
+
+    /// Who leases what a deletion hides.
+    pub async fn leases_on_deletion(
         &mut self,
         deletion: &Deletion,
         now: Millis,
-    ) -> Result<bool, MetadataError> {
+        limit: u32,
+    ) -> Result<Vec<LeaseHolder>, MetadataError> {
         let Some(repository) = deletion.repository_id else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
-        let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "SELECT leases.holder FROM leases JOIN manifests ON manifests.repository_id = leases.repository_id \
+        let rows: Vec<(String, String, i64)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT workspaces.name, leases.holder, leases.expires_at FROM leases \
+             JOIN workspaces ON workspaces.id = leases.workspace_id \
+             JOIN manifests ON manifests.repository_id = leases.repository_id \
              AND manifests.digest = leases.digest WHERE leases.repository_id = $1 AND leases.expires_at > $2 \
-             AND (manifests.deletion_id = $3 OR $4 = 'image') LIMIT 1",
+             AND (manifests.deletion_id = $3 OR $4 = 'image') LIMIT $5",
         )
         .bind(repository.0)
         .bind(now.0)
         .bind(&deletion.id)
         .bind(deletion.kind.as_str())
-        .fetch_optional(c)
+        .bind(i64::from(limit))
+        .fetch_all(c)
         .await)?;
-        Ok(row.is_some())
+        Ok(rows.into_iter().map(LeaseHolder::from).collect())
     }
 
     /// Does a part of a deletion for good: at most about `limit` rows of each kind. `true` when nothing is left to do.
@@ -582,8 +599,12 @@ impl Transaction {
     ) -> Result<bool, MetadataError> {
         if let Some(repository) = deletion.repository_id {
             match deletion.kind {
-                DeletionKind::Tag => self.forget_history_of(&deletion.id).await?,
+                DeletionKind::Tag => {
+                    self.forget_history_of(&deletion.id).await?;
+                }
                 DeletionKind::Manifest => {
+                    // Of a manifest that was pushed again only the history is left.
+                    self.forget_history_of(&deletion.id).await?;
                     let digests: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
                         "SELECT digest FROM manifests WHERE deletion_id = $1",
                     )

@@ -107,10 +107,15 @@ const PLATFORM_NAMES: &str = "SELECT name FROM repositories WHERE visibility = '
      AND deletion_id IS NULL AND name > $1 AND name >= $2 AND name < $3 AND (name < $5 OR name >= $6) \
      ORDER BY name LIMIT $4";
 
+/// Only what was never counted, an image of a second ago, is counted here.
 const ROWS: Statement = over_list!(
     "SELECT names.name, repositories.id, owners.id AS owner_id, owners.name AS owner, \
      owners.account_id AS owner_account_id, repositories.visibility, repositories.protected, \
-     repositories.immutable_tags, repositories.image_at, image_counts.tags, image_counts.size_bytes, \
+     repositories.immutable_tags, repositories.image_at, \
+     COALESCE(image_counts.tags, \
+       (SELECT COUNT(*) FROM tags WHERE tags.repository_id = repositories.id)) AS tags, \
+     COALESCE(image_counts.size_bytes, (SELECT CAST(COALESCE(SUM(blobs.size_bytes), 0) AS BIGINT) FROM links \
+       JOIN blobs ON blobs.digest = links.digest WHERE links.repository_id = repositories.id)) AS size_bytes, \
      image_counts.pushed_at, pulls.last_pulled_at, \
      (SELECT COUNT(*) FROM shares WHERE shares.repository_id = repositories.id AND owners.id = $2 \
        AND (shares.status = 'active' OR shares.expires_at > $3)) AS shares, \

@@ -66,6 +66,16 @@ pub struct LeaseHolder {
     pub expires_at: Millis,
 }
 
+impl From<(String, String, i64)> for LeaseHolder {
+    fn from((workspace, holder, expires_at): (String, String, i64)) -> Self {
+        Self {
+            workspace,
+            holder,
+            expires_at: Millis(expires_at),
+        }
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct LeaseRow {
     holder: String,
@@ -169,8 +179,9 @@ impl Transaction {
     /// Writes a lease; one of the same holder is renewed or moved.
     ///
     /// # Errors
-    /// [`MetadataError::Conflict`] when the manifest went away at the same time.
+    /// [`MetadataError::Conflict`] when the manifest or the workspace went away at the same time.
     pub async fn put_lease(&mut self, lease: &NewLease<'_>) -> Result<(), MetadataError> {
+        self.hold_workspace(lease.workspace_id).await?;
         Ok(on!(self.connection(), c => sqlx::query(
             "INSERT INTO leases (workspace_id, holder, repository_id, digest, image, created_by, created_at, expires_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
@@ -210,6 +221,17 @@ impl Transaction {
         Ok(ended == 1)
     }
 
+    /// Ends every lease of a workspace.
+    pub async fn end_leases_of(&mut self, workspace_id: &str) -> Result<(), MetadataError> {
+        Ok(
+            on!(self.connection(), c => sqlx::query("DELETE FROM leases WHERE workspace_id = $1")
+            .bind(workspace_id)
+            .execute(c)
+            .await
+            .map(|_| ()))?,
+        )
+    }
+
     /// Leases that have not ended, as far as the filter lets them through.
     pub async fn lease_holders(
         &mut self,
@@ -232,14 +254,7 @@ impl Transaction {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        Ok(rows
-            .into_iter()
-            .map(|(workspace, holder, expires_at)| LeaseHolder {
-                workspace,
-                holder,
-                expires_at: Millis(expires_at),
-            })
-            .collect())
+        Ok(rows.into_iter().map(LeaseHolder::from).collect())
     }
 
     /// Forgets leases that have ended, at most `limit`; how many.

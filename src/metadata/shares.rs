@@ -171,8 +171,8 @@ macro_rules! select {
              source.prefix AS source_prefix, target.id AS target_id, target.name AS target, \
              target.account_id AS target_account, target.prefix AS target_prefix, shares.status, shares.alias, \
              shares.shared_by, shares.created_at, shares.expires_at, \
-             CASE WHEN shares.status = 'pending' AND EXISTS (SELECT 1 FROM names \
-               WHERE names.name = target.prefix || '/' || shares.alias) THEN 1 ELSE 0 END AS has_conflict \
+             CAST(CASE WHEN shares.status = 'pending' AND EXISTS (SELECT 1 FROM names \
+               WHERE names.name = target.prefix || '/' || shares.alias) THEN 1 ELSE 0 END AS BIGINT) AS has_conflict \
              FROM shares JOIN repositories ON repositories.id = shares.repository_id \
              JOIN workspaces source ON source.id = shares.source_workspace_id \
              JOIN workspaces target ON target.id = shares.target_workspace_id WHERE ",
@@ -289,15 +289,18 @@ impl Transaction {
         row.map(Share::try_from).transpose()
     }
 
-    /// How many shares a workspace gives, of all its images.
+    /// How many shares a workspace gives, of all its images; expired ones are none.
     pub async fn count_shares_of(
         &mut self,
         source_workspace_id: &str,
+        now: Millis,
     ) -> Result<u64, MetadataError> {
         let (count,): (i64,) = on!(self.connection(), c => sqlx::query_as(
-            "SELECT COUNT(*) FROM shares WHERE source_workspace_id = $1",
+            "SELECT COUNT(*) FROM shares WHERE source_workspace_id = $1 \
+             AND (expires_at IS NULL OR expires_at > $2)",
         )
         .bind(source_workspace_id)
+        .bind(now.0)
         .fetch_one(c)
         .await)?;
         Ok(count.unsigned_abs())

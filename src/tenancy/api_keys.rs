@@ -14,7 +14,7 @@ use crate::auth::{
     RequestError, Right, Role, Secret, WorkspaceRole, key_actor,
 };
 use crate::clock::Millis;
-use crate::grammar::{Id, Time};
+use crate::grammar::{End, Id, Time};
 use crate::metadata::{ApiKey, NewApiKey};
 
 /// Keys of one workspace at most.
@@ -37,8 +37,8 @@ pub struct CreateApiKey {
     /// Actions to narrow it to.
     #[schema(value_type = Option<Vec<Action>>, min_items = 1)]
     pub actions: Option<Vec<String>>,
-    /// When it ends, in RFC 3339.
-    #[schema(value_type = Option<Time>)]
+    /// When it ends.
+    #[schema(value_type = Option<End>)]
     pub expires_at: Option<String>,
 }
 

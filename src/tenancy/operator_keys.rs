@@ -14,7 +14,7 @@ use super::{Listed, Tenancy, require};
 use crate::audit;
 use crate::auth::{ApiKeySecret, Principal, RequestError, Right, Role, Secret, key_actor};
 use crate::clock::Millis;
-use crate::grammar::{Id, Time};
+use crate::grammar::{End, Id, Time};
 use crate::metadata::{ApiKey, NewApiKey, NewAuditEvent, Transaction};
 
 /// Operator keys at most, ended ones included.
@@ -34,8 +34,8 @@ pub struct CreateOperatorKey {
     /// What people call it.
     #[schema(value_type = Label)]
     pub name: String,
-    /// When it ends, in RFC 3339.
-    #[schema(value_type = Option<Time>)]
+    /// When it ends.
+    #[schema(value_type = Option<End>)]
     pub expires_at: Option<String>,
 }
 
@@ -47,8 +47,8 @@ pub struct RotateOperatorKey {
     /// How long the old key goes on.
     #[schema(minimum = 0, maximum = 2_592_000)]
     pub overlap_seconds: Option<i64>,
-    /// When the new key ends, in RFC 3339.
-    #[schema(value_type = Option<Time>)]
+    /// When the new key ends.
+    #[schema(value_type = Option<End>)]
     pub expires_at: Option<String>,
 }
 

@@ -6,10 +6,12 @@
 )]
 
 mod audit;
+mod cli_images;
 mod concurrency;
 mod credentials;
 mod durability;
 mod hot_path;
+mod images;
 mod input;
 mod layers;
 mod limits;
@@ -24,6 +26,7 @@ mod raw;
 mod repairs;
 mod rotation;
 mod secrecy;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenancy;

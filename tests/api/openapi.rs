@@ -179,7 +179,11 @@ async fn every_operation_says_what_it_does_and_how_it_is_answered() {
             assert_ne!(response["description"], "", "{name} is not described");
             let content = response["content"].as_object();
             let has_body = !matches!(status.as_str(), "204" | "304");
-            assert_eq!(content.is_some(), has_body, "{name}");
+            assert_eq!(
+                content.is_some(),
+                has_body,
+                "{name}: refusals.rs knows which statuses have a body"
+            );
             if let Some(content) = content {
                 check_bodies(&document, &name, content);
             }

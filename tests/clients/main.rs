@@ -1,4 +1,4 @@
-//! Real clients against the real binary: docker, podman, buildah, skopeo, containerd and ORAS.
+//! Real clients against the real binary: docker, podman, buildah, skopeo, containerd, ORAS and Schemathesis.
 //!
 //! They need programs that `cargo test` cannot install, so they run where `BERTH_TEST_CLIENTS` is set, as
 //! `make test` does; there a missing program is a failure, never a skip.
@@ -28,8 +28,10 @@ mod process;
 mod refusals;
 mod refusals_live;
 mod round_trips;
+mod schemathesis;
 mod server;
 mod service;
+mod sharing;
 mod skopeo;
 mod skopeo_copies;
 mod team;
@@ -55,12 +57,14 @@ fn main() {
         skopeo_copies::trials(),
         ctr_images::trials(),
         oras_artifacts::trials(),
+        sharing::trials(),
         refusals::trials(),
         refusals_live::trials(),
         memory::trials(),
         image::trials(),
         service::trials(),
         nginx::trials(),
+        schemathesis::trials(),
     ];
     let trials = trials
         .into_iter()

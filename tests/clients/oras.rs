@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -100,13 +100,9 @@ impl Oras {
     }
 }
 
-/// The interpreter of the environment that `scripts/tools.sh` makes.
+/// The interpreter that has the library.
 fn python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
-        || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
-        PathBuf::from,
-    );
-    cache.join("berth/oras/bin/python")
+    process::python_program("oras", "python")
 }
 
 impl Client for Oras {
@@ -119,12 +115,7 @@ impl Client for Oras {
     };
 
     fn new() -> Self {
-        let python = python();
-        assert!(
-            python.exists(),
-            "{} is missing: `make tools` puts ORAS there",
-            python.display()
-        );
+        python();
         Self {
             home: process::folder("oras"),
             made: RefCell::default(),

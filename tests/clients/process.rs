@@ -3,7 +3,7 @@
 //! It knows nothing of registries.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const COMMAND_LIMIT_SECONDS: &str = "180";
 
 /// The options after which a secret follows.
-const SECRET_OPTIONS: [&str; 2] = ["--user", "--refresh"];
+const SECRET_OPTIONS: [&str; 4] = ["--user", "--refresh", "--header", "--auth"];
 
 /// How `timeout` itself ends when the command took too long, and when it had to kill it.
 const TIMED_OUT: [Option<i32>; 2] = [Some(124), Some(137)];
@@ -118,6 +118,26 @@ pub(crate) fn folder(name: &str) -> TempDir {
         .prefix(&format!("berth-{name}-"))
         .tempdir()
         .expect("a folder is made")
+}
+
+/// A program of a Python environment that `scripts/tools.sh` makes.
+#[track_caller]
+pub(crate) fn python_program(environment: &str, program: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(
+        || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache"),
+        PathBuf::from,
+    );
+    let path = cache
+        .join("berth")
+        .join(environment)
+        .join("bin")
+        .join(program);
+    assert!(
+        path.exists(),
+        "{} is missing: `make tools` puts it there",
+        path.display()
+    );
+    path
 }
 
 /// A program that is not installed fails the test that needs it and names its package.

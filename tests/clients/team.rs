@@ -27,7 +27,10 @@ fn text(value: &Value, field: &str) -> String {
 /// A workspace with an account of its own, and an admin key of it.
 #[derive(Debug)]
 pub(crate) struct Team {
-    name: String,
+    /// Its name, which is its key too.
+    pub(crate) name: String,
+    /// The id of its account.
+    pub(crate) account_id: String,
     registry: String,
     pull_door: String,
     /// The prefix of its repositories, with the slash at its end.
@@ -72,15 +75,23 @@ impl Login {
 }
 
 impl Team {
-    /// A new team on `server`, under the prefix `t-<key>/`.
+    /// A new team on `server`, under the prefix `t-<key>/`, in an account of its own.
     pub(crate) fn new(server: &Server, key: &str) -> Self {
-        let operator = Caller::Bearer(server.operator_key());
         let account = format!("account-{key}");
+        let operator = Caller::Bearer(server.operator_key());
+        let url = server.url("/api/v1/accounts");
+        let body = json!({"name": account});
+        http::send(http::request(Method::POST, &url, &operator).json(&body)).expect(201);
+        Self::in_account(server, key, &account)
+    }
+
+    /// Another team in an account that is there already.
+    pub(crate) fn in_account(server: &Server, key: &str, account: &str) -> Self {
+        let operator = Caller::Bearer(server.operator_key());
         let api = |path: &str, body: &Value| {
             let url = server.url(&format!("/api/v1{path}"));
             data(&http::send(http::request(Method::POST, &url, &operator).json(body)).expect(201))
         };
-        api("/accounts", &json!({"name": account}));
         let workspace = api(
             "/workspaces",
             &json!({"name": key, "account": account, "teamKey": key}),
@@ -91,6 +102,7 @@ impl Team {
         );
         Self {
             name: String::from(key),
+            account_id: text(&workspace, "accountId"),
             registry: server.registry.clone(),
             pull_door: server.pull_door.clone(),
             prefix: text(&workspace, "repositoryPrefix"),
@@ -241,7 +253,8 @@ impl Team {
         format!("http://{}{path}", self.registry)
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+    /// Calls the management API with the admin key.
+    pub(crate) fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let caller = Caller::Bearer(self.key.clone());
         let request = http::request(method, &self.url(&format!("/api/v1{path}")), &caller);
         http::send(match body {

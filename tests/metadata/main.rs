@@ -12,7 +12,11 @@
 
 mod audit;
 mod blobs;
+mod counters;
+mod deletions;
 mod fixture;
+mod images;
+mod leases;
 mod links;
 mod manifests;
 mod memory;
@@ -21,6 +25,7 @@ mod plans;
 mod referrers;
 mod repositories;
 mod schema;
+mod shares;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
@@ -74,7 +79,12 @@ fn main() {
         uploads_idle::contracts,
         transactions::contracts,
         memory::contracts,
+        images::contracts,
+        counters::contracts,
         audit::contracts,
+        shares::contracts,
+        leases::contracts,
+        deletions::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));

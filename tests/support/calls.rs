@@ -11,6 +11,7 @@ pub(crate) struct Api {
     base: String,
     key: String,
     workspace: Option<String>,
+    if_match: Option<String>,
 }
 
 /// What came back.
@@ -33,6 +34,22 @@ impl Answer {
         self.body["data"].clone()
     }
 
+    /// The reason of a 409 and whoever stands in the way; panics with the whole answer when it is another one.
+    #[track_caller]
+    pub(crate) fn expect_in_use(self, reason: &str) -> Vec<String> {
+        assert_eq!(self.status.as_u16(), 409, "{:#}", self.body);
+        assert_eq!(self.body["error"]["code"], "conflict", "{:#}", self.body);
+        let details = &self.body["error"]["details"];
+        assert_eq!(details["reason"], reason, "{:#}", self.body);
+        let message = self.body["error"]["message"].as_str().unwrap();
+        let holders = details["holders"].as_array().unwrap().iter().map(|holder| {
+            let name = holder["name"].as_str().unwrap();
+            assert!(message.contains(name), "{message}");
+            format!("{} {name}", holder["kind"].as_str().unwrap())
+        });
+        holders.collect()
+    }
+
     /// The code and message of an error; panics with the whole answer when the status is another one.
     #[track_caller]
     pub(crate) fn expect_error(self, status: u16, code: &str) -> String {
@@ -50,6 +67,7 @@ impl Api {
             base: format!("{url}/api/v1"),
             key: key.to_owned(),
             workspace: None,
+            if_match: None,
         }
     }
 
@@ -61,12 +79,24 @@ impl Api {
         }
     }
 
+    /// The same key, with a precondition.
+    pub(crate) fn if_match(&self, tags: &str) -> Self {
+        Self {
+            if_match: Some(tags.to_owned()),
+            ..self.clone()
+        }
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, None).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::POST, path, Some(body.to_string())).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PUT, path, Some(body.to_string())).await
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
@@ -84,6 +114,9 @@ impl Api {
             .bearer_auth(&self.key);
         if let Some(workspace) = &self.workspace {
             request = request.header("x-workspace", workspace);
+        }
+        if let Some(tags) = &self.if_match {
+            request = request.header("if-match", tags);
         }
         if let Some(body) = body {
             request = request

@@ -220,6 +220,20 @@ impl Content {
         Self::typed(Bytes::from(index.to_string()), INDEX)
     }
 
+    /// An index of manifests, each with its platform, if it has one.
+    pub(crate) fn index_of(children: &[(&Content, Option<(&str, &str)>)]) -> Self {
+        let child = |(manifest, platform): &(&Content, Option<(&str, &str)>)| {
+            let mut descriptor = manifest.descriptor();
+            if let Some((os, architecture)) = platform {
+                descriptor["platform"] = json!({"os": os, "architecture": architecture});
+            }
+            descriptor
+        };
+        let manifests: Vec<Value> = children.iter().map(child).collect();
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+        Self::typed(Bytes::from(index.to_string()), INDEX)
+    }
+
     fn typed(bytes: Bytes, media_type: &'static str) -> Self {
         let digest = Digest::of(DigestAlgorithm::Sha256, &bytes).to_string();
         Self {
@@ -244,6 +258,7 @@ pub(crate) struct Image {
 
 /// An image that is being put together.
 pub(crate) struct ImageBuilder {
+    config: Bytes,
     layers: Vec<Content>,
     subject: Option<Value>,
 }
@@ -251,6 +266,7 @@ pub(crate) struct ImageBuilder {
 /// Begins an image.
 pub(crate) fn image() -> ImageBuilder {
     ImageBuilder {
+        config: Bytes::from_static(b"{}"),
         layers: Vec::new(),
         subject: None,
     }
@@ -262,13 +278,24 @@ impl ImageBuilder {
         self
     }
 
+    pub(crate) fn config(mut self, config: impl Into<Bytes>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// With a configuration that says what it runs on.
+    pub(crate) fn runs_on(self, os: &str, architecture: &str) -> Self {
+        let config = json!({"os": os, "architecture": architecture, "config": {}});
+        self.config(config.to_string())
+    }
+
     pub(crate) fn subject(mut self, manifest: &Content) -> Self {
         self.subject = Some(manifest.descriptor());
         self
     }
 
     pub(crate) fn build(self) -> Image {
-        let config = Content::typed(Bytes::from_static(b"{}"), CONFIG);
+        let config = Content::typed(self.config, CONFIG);
         let layers: Vec<Value> = self.layers.iter().map(Content::descriptor).collect();
         let mut manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST,
             "config": config.descriptor(), "layers": layers});

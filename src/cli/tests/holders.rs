@@ -27,20 +27,19 @@ fn holders_are_named_by_what_is_known_of_them() {
         "reason": "leased",
         "holders": [
             {
-                "kind": "lease", "holder": "template/my-app", "workspace": "web",
+                "kind": "lease", "name": "template/my-app", "workspace": "web",
                 "expiresAt": "2026-01-08T00:00:00.5Z",
-                "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
                 "more": 1,
             },
             { "workspace": "shop" },
-            { "holder": "x", "workspace": null },
+            { "name": "x", "workspace": null },
             "the index sha256:00\nof\u{1b}[31m app",
             { "something": "else" },
             7,
         ],
     }));
     insta::assert_snapshot!(told, @r#"
-      lease template/my-app, workspace web, digest 0123456789ab, until 2026-01-08T00:00:00Z
+      lease template/my-app, workspace web, until 2026-01-08T00:00:00Z
       workspace shop
       x
       the index sha256:00 of [31m app

@@ -66,7 +66,8 @@ pub(super) async fn issue(
         .await?;
     let issued = http
         .auth
-        .issue_credential(&key.principal, &workspace, &request, &hosts)?;
+        .issue_credential(&key.principal, &workspace, &request, &hosts)
+        .await?;
     http.audit.issued(&key.principal, &workspace, &issued);
     Ok(answer(StatusCode::OK, &issued))
 }

@@ -4,8 +4,8 @@ use berth::http::{Door, rows};
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
-use super::cast::{Caller, Cast, at};
-use super::registry::blurred;
+use super::cast::{Caller, Cast, SEEN_IMAGE, at};
+use super::registry::{SEEN_TAG, blurred, seen_content};
 use super::rows::{Asks, Place, Row, row_of};
 use super::table::Cell;
 use crate::support::TestRegistry;
@@ -83,7 +83,7 @@ fn targets(row: &Row) -> &'static [&'static str] {
         Asks::Nothing | Asks::Key(_, Place::Installation) => &[UNNAMED],
         Asks::Key(_, Place::Account) => &[OWN, ABSENT],
         Asks::Key(_, Place::Path) => &[OWN, FOREIGN, ABSENT],
-        Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace => {
+        Asks::Key(_, Place::Header | Place::HeaderOrAll | Place::Image) | Asks::KeyOfWorkspace => {
             &[UNNAMED, OWN, FOREIGN, ABSENT]
         }
         Asks::Password | Asks::Somebody | Asks::Catalogue | Asks::Repository(_) => {
@@ -103,13 +103,13 @@ fn workspace(target: &str) -> &'static str {
 impl Drive<'_> {
     async fn request(&mut self, row: &Row, target: &str, caller: &Caller) -> RequestBuilder {
         self.made += 1;
-        let is_account = row.asks == Asks::Key(row_right(row), Place::Account);
-        let name = match (is_account, target) {
-            (true, OWN) => "main",
-            (true, _) => GHOST_ACCOUNT,
-            (false, target) => workspace(target),
+        let name = match (row.asks, target) {
+            (Asks::Key(_, Place::Image), _) => SEEN_IMAGE,
+            (Asks::Key(_, Place::Account), OWN) => "main",
+            (Asks::Key(_, Place::Account), _) => GHOST_ACCOUNT,
+            (_, target) => workspace(target),
         };
-        let mut path = row.path.replace("{name}", name);
+        let mut path = row.path.replace("{name}", name).replace("{tag}", SEEN_TAG);
         if path.starts_with("/api/v1/operator-keys/") {
             let id = if caller.group == "operator" {
                 operator_key(self.registry).await
@@ -133,7 +133,7 @@ impl Drive<'_> {
             .request(row.method.parse().unwrap(), &path);
         let by_header = matches!(
             row.asks,
-            Asks::Key(_, Place::Header | Place::HeaderOrAll) | Asks::KeyOfWorkspace
+            Asks::Key(_, Place::Header | Place::HeaderOrAll | Place::Image) | Asks::KeyOfWorkspace
         );
         if by_header && target != UNNAMED {
             request = request.header("x-workspace", workspace(target));
@@ -164,6 +164,11 @@ impl Drive<'_> {
             }
             // No token is needed any more; otherwise the second rotation would have to wait for the first.
             ("POST", "/api/v1/signing-keys/rotate") => Some(json!({"now": true})),
+            ("POST", "/api/v1/images/resolve") => Some(json!({"image": SEEN_IMAGE})),
+            ("PUT", "/api/v1/images/{name}/-/tags/{tag}") => {
+                Some(json!({"digest": seen_content().manifest.digest}))
+            }
+            ("PATCH", "/api/v1/images/{name}") => Some(json!({"immutableTags": false})),
             ("PATCH", _) => Some(json!({"displayName": "The Matrix"})),
             _ => None,
         }
@@ -203,13 +208,6 @@ impl Drive<'_> {
     }
 }
 
-fn row_right(row: &Row) -> Option<berth::auth::Right> {
-    match row.asks {
-        Asks::Key(right, _) => right,
-        _ => None,
-    }
-}
-
 /// What must hold of every cell, whatever the table says.
 pub(crate) fn check(registry: &TestRegistry, door: Door, cast: &Cast, cells: &[Cell]) {
     let drive = Drive {
@@ -246,7 +244,10 @@ fn check_secrecy(cells: &[Cell], cast: &Cast) {
         })
     };
     let places: &[(&str, &[Place])] = &[
-        (FOREIGN, &[Place::Path, Place::Header, Place::HeaderOrAll]),
+        (
+            FOREIGN,
+            &[Place::Path, Place::Header, Place::HeaderOrAll, Place::Image],
+        ),
         (OWN, &[Place::Account]),
     ];
     for (there, places) in places.iter().copied() {

@@ -37,15 +37,23 @@ pub(crate) struct Stage {
     made: std::cell::Cell<u32>,
 }
 
+/// The tag of what both workspaces hold.
+pub(crate) const SEEN_TAG: &str = "v1";
+
+/// What both workspaces hold.
+pub(crate) fn seen_content() -> Image {
+    image().layer("a layer that both have").build()
+}
+
 impl Stage {
     pub(crate) async fn set(registry: &TestRegistry, cast: &Cast) -> Self {
-        let content = image().layer("a layer that both have").build();
+        let content = seen_content();
         let owner = registry.with_key(&cast.acme.admin_key);
         let rival = registry.with_key(&cast.rival.admin_key);
         let own = format!("{}/{SEEN_IMAGE}", cast.acme.prefix);
         let foreign = format!("{}/{SEEN_IMAGE}", cast.rival.prefix);
-        owner.push_image(&own, "v1", &content).await;
-        rival.push_image(&foreign, "v1", &content).await;
+        owner.push_image(&own, SEEN_TAG, &content).await;
+        rival.push_image(&foreign, SEEN_TAG, &content).await;
         let upload_of = |location: String| location.rsplit('/').next().unwrap().to_owned();
         let upload = upload_of(rival.open_upload(&foreign).await);
         let own_upload = upload_of(owner.open_upload(&own).await);

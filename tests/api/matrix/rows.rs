@@ -37,6 +37,8 @@ pub(crate) enum Place {
     Header,
     /// The same; an operator who names none means all.
     HeaderOrAll,
+    /// The same, and the path names an image of it.
+    Image,
 }
 
 /// A route.
@@ -60,10 +62,15 @@ const ANY_KEY: Asks = Asks::Key(None, Place::Installation);
 const LIST: Asks = Asks::Key(Some(Right::Read), Place::Installation);
 const READ: Asks = Asks::Key(Some(Right::Read), Place::Path);
 const ADMINISTER: Asks = Asks::Key(Some(Right::Administer), Place::Path);
+const READ_HERE: Asks = Asks::Key(Some(Right::Read), Place::Header);
+const READ_USAGE: Asks = Asks::Key(Some(Right::Read), Place::HeaderOrAll);
+const READ_IMAGE: Asks = Asks::Key(Some(Right::Read), Place::Image);
+const CHANGE_IMAGE: Asks = Asks::Key(Some(Right::Change), Place::Image);
+const ADMINISTER_IMAGE: Asks = Asks::Key(Some(Right::Administer), Place::Image);
 
 const READ_AUDIT: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
 
-pub(crate) const ROWS: [Row; 65] = [
+pub(crate) const ROWS: [Row; 80] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -141,6 +148,29 @@ pub(crate) const ROWS: [Row; 65] = [
     row("POST", "/api/v1/signing-keys/rotate", OPERATE),
     row("GET", "/api/v1/audit-events", READ_AUDIT),
     row("HEAD", "/api/v1/audit-events", READ_AUDIT),
+    row("GET", "/api/v1/usage", READ_USAGE),
+    row("HEAD", "/api/v1/usage", READ_USAGE),
+    row("GET", "/api/v1/images", READ_HERE),
+    row("HEAD", "/api/v1/images", READ_HERE),
+    row("POST", "/api/v1/images/resolve", READ_HERE),
+    row("GET", "/api/v1/images/{name}", READ_IMAGE),
+    row("HEAD", "/api/v1/images/{name}", READ_IMAGE),
+    row("PATCH", "/api/v1/images/{name}", ADMINISTER_IMAGE),
+    row("GET", "/api/v1/images/{name}/-/tags", READ_IMAGE),
+    row("HEAD", "/api/v1/images/{name}/-/tags", READ_IMAGE),
+    row("GET", "/api/v1/images/{name}/-/tags/{tag}", READ_IMAGE),
+    row("HEAD", "/api/v1/images/{name}/-/tags/{tag}", READ_IMAGE),
+    row("PUT", "/api/v1/images/{name}/-/tags/{tag}", CHANGE_IMAGE),
+    row(
+        "GET",
+        "/api/v1/images/{name}/-/tags/{tag}/history",
+        READ_IMAGE,
+    ),
+    row(
+        "HEAD",
+        "/api/v1/images/{name}/-/tags/{tag}/history",
+        READ_IMAGE,
+    ),
 ];
 
 /// Every door there is.
