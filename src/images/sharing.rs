@@ -43,7 +43,7 @@ documented!(
 #[schema(examples(json!({"targetWorkspace": "site"})))]
 pub struct ShareRequest {
     /// The name of the workspace.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub target_workspace: String,
     /// The id of its account; needed when it is another one.
     #[schema(value_type = Option<Id>)]
@@ -73,7 +73,7 @@ pub struct AcceptRequest {
 })))]
 pub struct ShareView {
     /// The name of the workspace that it is shared with.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub workspace: String,
     /// The id of that workspace's account.
     #[schema(value_type = Id)]
@@ -134,13 +134,13 @@ pub struct PendingShareView {
     #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// Whose it is.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub source_workspace: String,
     /// The id of the account of that workspace.
     #[schema(value_type = Id)]
     pub source_account_id: String,
     /// Who may accept it.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub target_workspace: String,
     /// The id of the account of that workspace.
     #[schema(value_type = Id)]
