@@ -207,7 +207,7 @@ impl Images {
             Some(_) => {}
             None => {
                 self.check_lease_limit(&mut change, &workspace.id, now)
-                    .await?
+                    .await?;
             }
         }
         let lease = NewLease {
