@@ -553,14 +553,19 @@ async fn target(
     own: &Workspace,
     request: &ShareRequest,
 ) -> Result<Arc<Workspace>, RequestError> {
-    let found = change.workspace_by_name(&request.target_workspace).await?;
+    let name = &request.target_workspace;
+    // PostgreSQL takes no text with a NUL; no workspace has such a name.
+    let found = match name.contains('\0') {
+        true => None,
+        false => change.workspace_by_name(name).await?,
+    };
     let account_id = request.target_account_id.as_ref();
     let account_id = account_id.unwrap_or(&own.account_id);
     let target = found.filter(|target| target.account_id == *account_id);
     let target = target.ok_or_else(|| {
         RequestError::NotFound(format!(
             "there is no workspace \"{}\" in this account; for another account give its id as targetAccountId",
-            shortened(&request.target_workspace)
+            shortened(name)
         ))
     })?;
     if target.id == own.id {
