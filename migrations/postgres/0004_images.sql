@@ -11,6 +11,9 @@ CREATE INDEX repositories_workspace ON repositories (workspace_id);
 ALTER TABLE manifests ADD COLUMN total_bytes BIGINT;
 ALTER TABLE manifests ADD COLUMN platforms TEXT COLLATE "C";
 
+DROP INDEX tag_history_ended;
+CREATE INDEX tag_history_former ON tag_history (ended_at) WHERE deletion_id IS NULL;
+
 CREATE INDEX tags_newest ON tags (repository_id, updated_at, name);
 
 -- A grant of an image to another workspace, which sees it under a name of its own. One that is pending waits for the
@@ -43,6 +46,7 @@ CREATE TABLE leases (
   holder TEXT COLLATE "C" NOT NULL,
   repository_id BIGINT NOT NULL,
   digest TEXT COLLATE "C" NOT NULL,
+  repository TEXT COLLATE "C" NOT NULL,
   image TEXT COLLATE "C" NOT NULL,
   created_by TEXT COLLATE "C" NOT NULL,
   created_at BIGINT NOT NULL,
@@ -51,6 +55,7 @@ CREATE TABLE leases (
   FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest)
 );
 CREATE INDEX leases_digest ON leases (repository_id, digest, expires_at);
+CREATE INDEX leases_repository ON leases (repository_id, workspace_id, expires_at);
 CREATE INDEX leases_expiry ON leases (expires_at);
 
 -- What went with a deletion, as its list shows it. A purged one keeps its row, to say that it is too late.

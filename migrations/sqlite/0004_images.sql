@@ -11,6 +11,9 @@ CREATE INDEX repositories_workspace ON repositories (workspace_id);
 ALTER TABLE manifests ADD COLUMN total_bytes INTEGER;
 ALTER TABLE manifests ADD COLUMN platforms TEXT;
 
+DROP INDEX tag_history_ended;
+CREATE INDEX tag_history_former ON tag_history (ended_at) WHERE deletion_id IS NULL;
+
 CREATE INDEX tags_newest ON tags (repository_id, updated_at, name);
 
 -- A grant of an image to another workspace, which sees it under a name of its own. One that is pending waits for the
@@ -49,6 +52,7 @@ CREATE TABLE leases (
   holder TEXT NOT NULL,
   repository_id INTEGER NOT NULL,
   digest TEXT NOT NULL,
+  repository TEXT NOT NULL,
   image TEXT NOT NULL,
   created_by TEXT NOT NULL,
   created_at INTEGER NOT NULL,
@@ -57,6 +61,7 @@ CREATE TABLE leases (
   FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_digest ON leases (repository_id, digest, expires_at);
+CREATE INDEX leases_repository ON leases (repository_id, workspace_id, expires_at);
 CREATE INDEX leases_expiry ON leases (expires_at);
 
 -- What went with a deletion, as its list shows it. A purged one keeps its row, to say that it is too late.

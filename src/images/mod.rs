@@ -20,6 +20,8 @@ mod usage;
 
 use std::sync::Arc;
 
+use tokio::task::JoinError;
+
 pub use catalogue::{ImageDetails, ImageView, ImagesQuery, ImmutableTagsView};
 pub use deletions::{DeleteError, DeletionView};
 pub(crate) use leases::HolderInPath;
@@ -37,9 +39,12 @@ pub use crate::metadata::{Direction, ImageFilter};
 use crate::auth::Holder;
 use crate::clock::Clock;
 use crate::config::ExternalImages;
-use crate::metadata::{LeaseHolder, Lock, Metadata, MetadataError, Repository, Transaction};
+use crate::metadata::{
+    LeaseHolder, Lock, Metadata, MetadataError, Repository, Transaction, Workspace,
+};
 use crate::oci::RepositoryName;
-use crate::retries::Retriable;
+use crate::retries::{Retriable, to_the_end};
+use crate::turns::Turns;
 
 /// What an installation decides about images.
 #[derive(Clone, Debug)]
@@ -68,6 +73,7 @@ pub struct Images {
     metadata: Metadata,
     clock: Clock,
     options: Arc<ImageOptions>,
+    turns: Turns,
     pulls: Pulls,
     counting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -75,14 +81,34 @@ pub struct Images {
 impl Images {
     /// Puts it together.
     #[must_use]
-    pub fn new(metadata: Metadata, clock: Clock, options: ImageOptions) -> Self {
+    pub fn new(metadata: Metadata, clock: Clock, options: ImageOptions, turns: Turns) -> Self {
         Self {
             metadata,
             clock,
             options: Arc::new(options),
+            turns,
             pulls: Pulls::default(),
             counting: Arc::default(),
         }
+    }
+
+    /// Makes a change of a workspace when it has its turn, and to its end even if the request goes away.
+    async fn in_turn<T, E>(
+        &self,
+        workspace: Arc<Workspace>,
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<RequestError> + From<JoinError> + Send + 'static,
+    {
+        let turn = self.turns.wait(&workspace.id).await;
+        let turn = turn.map_err(RequestError::from)?;
+        to_the_end(async move {
+            let _turn = turn;
+            change.await
+        })
+        .await
     }
 
     /// The image of this name; an alias is one too.

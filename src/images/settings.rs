@@ -1,5 +1,7 @@
 //! What an admin decides about an image: that nothing of it goes, that its tags stay, and who may pull it.
 
+use std::sync::Arc;
+
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
@@ -11,7 +13,7 @@ use crate::audit;
 use crate::auth::{Granted, Manage, Manager, RegistryHosts, Right, ToAdminister};
 use crate::metadata::{ImageSettings, Lock};
 use crate::oci::{ImageName, ImmutableTags};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Who may pull an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
@@ -94,8 +96,10 @@ impl Images {
             )));
         }
         let this = self.clone();
-        to_the_end(async move { with_retries!(this.update_image_once(&granted, &request).await) })
-            .await?;
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.update_image_once(&granted, &request).await)
+        })
+        .await?;
         self.image(manager, image, hosts).await
     }
 

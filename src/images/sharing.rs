@@ -3,21 +3,27 @@
 //! Inside an account a share is active at once. Another account has to accept it; until then it is pending, and ends by
 //! itself after a while.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::deletions::free_name;
 use super::names::{self, WorkspaceName};
 use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
+use crate::auth::{
+    Granted, Holder, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead,
+};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
-    Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
+    Direction, LeaseFilter, Lock, NewShare, RepositoryId, Share, ShareStatus, Transaction,
+    Workspace,
 };
 use crate::oci::{ImageName, RepositoryName};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Holders that a refusal names at most.
 pub(super) const HOLDERS_NAMED: u32 = 5;
@@ -189,7 +195,10 @@ impl Images {
         request: ShareRequest,
     ) -> Result<Shared, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.share_once(&granted, &request).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.share_once(&granted, &request).await)
+        })
+        .await
     }
 
     async fn share_once(
@@ -258,7 +267,8 @@ impl Images {
         };
         change.insert_share(&new).await?;
         if status == ShareStatus::Active {
-            claim(&mut change, &name, &target.name, &repository.id, &id).await?;
+            let by = (granted.actor(), now);
+            claim(&mut change, &name, &target.name, repository.id, &id, by).await?;
         }
         let share = change.share(&id).await?;
         let share = share.ok_or_else(|| RequestError::Internal(String::from("a new share")))?;
@@ -268,6 +278,7 @@ impl Images {
             &own.id,
             "share.create",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -313,8 +324,10 @@ impl Images {
         force: bool,
     ) -> Result<ShareView, RequestError> {
         let (this, granted, target) = (self.clone(), granted.clone(), target.to_owned());
-        to_the_end(async move { with_retries!(this.unshare_once(&granted, &target, force).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.unshare_once(&granted, &target, force).await)
+        })
+        .await
     }
 
     async fn unshare_once(
@@ -345,14 +358,14 @@ impl Images {
         let share = share
             .filter(|share| !share.is_expired(now))
             .ok_or_else(unknown)?;
-        if !force {
-            refuse_if_leased(
-                &mut change,
-                &share,
-                now,
-                "end them first, or use force=true",
-            )
-            .await?;
+        // What waits has no pulls that its end could break.
+        let broken = match share.status {
+            ShareStatus::Active => leases_of_target(&mut change, &share, now).await?,
+            ShareStatus::Pending => Vec::new(),
+        };
+        if !force && !broken.is_empty() {
+            let hint = "end them first, or use force=true";
+            return Err(leased(&share, broken, hint));
         }
         if !change.end_share(&share.id).await? {
             return Err(unknown());
@@ -364,6 +377,7 @@ impl Images {
             own,
             "share.end",
             &share,
+            &broken,
             now,
         )
         .await?;
@@ -374,7 +388,10 @@ impl Images {
     /// Gives an alias up: by the workspace that has it.
     pub async fn drop_alias(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.drop_alias_once(&granted).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.drop_alias_once(&granted).await)
+        })
+        .await
     }
 
     async fn drop_alias_once(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
@@ -391,7 +408,10 @@ impl Images {
         hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let share = change.share(share_id).await?;
         let share = share.ok_or_else(|| super::no_image(name))?;
-        refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
+        let broken = leases_of_target(&mut change, &share, now).await?;
+        if !broken.is_empty() {
+            return Err(leased(&share, broken, "end these leases first"));
+        }
         if !change.end_share(&share.id).await? {
             return Err(super::no_image(name));
         }
@@ -402,6 +422,7 @@ impl Images {
             own,
             "share.drop",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -443,8 +464,10 @@ impl Images {
         request: AcceptRequest,
     ) -> Result<ShareView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move { with_retries!(this.accept_once(&manager, &id, &request).await) })
-            .await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.accept_once(&manager, &id, &request).await)
+        })
+        .await
     }
 
     async fn accept_once(
@@ -474,8 +497,8 @@ impl Images {
         if !change.activate_share(id, alias).await? {
             return Err(accepted());
         }
-        let (target, repository) = (&share.target.workspace, &share.repository_id);
-        claim(&mut change, &name, target, repository, id).await?;
+        let (target, by) = (&share.target.workspace, (manager.actor(), now));
+        claim(&mut change, &name, target, share.repository_id, id, by).await?;
         let share = change.share(id).await?;
         let share = share.ok_or_else(|| no_such_share(id))?;
         let own = &manager.workspace().id;
@@ -485,6 +508,7 @@ impl Images {
             own,
             "share.accept",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -514,6 +538,7 @@ impl Images {
             own,
             "share.decline",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -527,7 +552,7 @@ async fn target(
     change: &mut Transaction,
     own: &Workspace,
     request: &ShareRequest,
-) -> Result<std::sync::Arc<Workspace>, RequestError> {
+) -> Result<Arc<Workspace>, RequestError> {
     let found = change.workspace_by_name(&request.target_workspace).await?;
     let account_id = request.target_account_id.as_ref();
     let account_id = account_id.unwrap_or(&own.account_id);
@@ -573,25 +598,26 @@ async fn claim(
     change: &mut Transaction,
     name: &RepositoryName,
     target: &str,
-    repository: &crate::metadata::RepositoryId,
+    repository: RepositoryId,
     share_id: &str,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
-    if change.is_name_taken(name).await? {
+    if !free_name(change, name, actor, now).await? {
         return Err(RequestError::Conflict(format!(
             "the workspace \"{target}\" has something of the name \"{}\": give another alias",
             name.image()
                 .map_or_else(String::new, |image| image.as_str().to_owned())
         )));
     }
-    Ok(change.claim_alias(name, *repository, share_id).await?)
+    Ok(change.claim_alias(name, repository, share_id).await?)
 }
 
-async fn refuse_if_leased(
+/// What the target of a share leases of it.
+async fn leases_of_target(
     change: &mut Transaction,
     share: &Share,
     now: Millis,
-    hint: &str,
-) -> Result<(), RequestError> {
+) -> Result<Vec<Holder>, RequestError> {
     let filter = LeaseFilter {
         repository: share.repository_id,
         digest: None,
@@ -599,27 +625,29 @@ async fn refuse_if_leased(
         but_not_of: None,
     };
     let leases = change.lease_holders(&filter, now, HOLDERS_NAMED).await?;
-    if leases.is_empty() {
-        return Ok(());
-    }
-    Err(RequestError::InUse(InUse {
+    Ok(holders_of_leases(leases))
+}
+
+fn leased(share: &Share, holders: Vec<Holder>, hint: &str) -> RequestError {
+    RequestError::InUse(InUse {
         reason: InUseReason::Leased,
-        holders: holders_of_leases(leases),
+        holders,
         what: format!(
             "the share with the workspace \"{}\"",
             share.target.workspace
         ),
         hint: hint.to_owned(),
-    }))
+    })
 }
 
-/// Writes into the audit log of the workspace that acted what became of a share.
+/// Writes into the audit log of the workspace that acted what became of a share, and which leases it broke.
 async fn tell(
     change: &mut Transaction,
     principal: &Principal,
     workspace_id: &str,
     action: &str,
     share: &Share,
+    broken: &[Holder],
     now: Millis,
 ) -> Result<(), RequestError> {
     let target = format!(
@@ -628,7 +656,11 @@ async fn tell(
         share.target.workspace,
         share.alias.as_str()
     );
-    let event = audit::done(principal, Some(workspace_id), action, &target, now);
+    let mut event = audit::done(principal, Some(workspace_id), action, &target, now);
+    if !broken.is_empty() {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        event = event.because(&format!("forced, over {}", broken.join(", ")));
+    }
     Ok(change.audit(&event).await?)
 }
 

@@ -1,5 +1,7 @@
 //! Tags of an image: a page of them, one, what it pointed to before, and pointing it elsewhere.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use berth_storage::Digest;
@@ -17,7 +19,7 @@ use crate::metadata::{
     Lock, Repository, TagChange, TagPage, TagRow, TagTarget, Transaction, Workspace,
 };
 use crate::oci::{ImageName, Precondition, Tag};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// A tag, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -279,8 +281,11 @@ impl Images {
             precondition,
         };
         let this = self.clone();
-        let repository =
-            to_the_end(async move { with_retries!(this.promote_once(&promotion).await) }).await?;
+        let repository = self
+            .in_turn(Arc::clone(manager.workspace()), async move {
+                with_retries!(this.promote_once(&promotion).await)
+            })
+            .await?;
         let found = Readable {
             name: repository.name.clone(),
             repository,

@@ -2,7 +2,7 @@
 
 use super::Metadata;
 use super::database::{Transaction, on};
-use super::dialect::{Statement, json_list, over_list};
+use super::dialect::{Statement, json_list};
 use super::error::{MetadataError, parse, to_u64};
 use super::memory::Mark;
 use super::repositories::{PLATFORM, PRIVATE, Repository, RepositoryId, after_prefix};
@@ -98,37 +98,51 @@ const SHARED_OUT: &str = "SELECT DISTINCT repositories.name FROM shares \
      WHERE shares.source_workspace_id = $5 AND (shares.status = 'active' OR shares.expires_at > $6) \
      AND repositories.name > $1 AND repositories.name >= $2 AND repositories.name < $3 \
      AND repositories.deletion_id IS NULL ORDER BY repositories.name LIMIT $4";
-/// What is passed over is shared, and shares are bounded.
+/// What is passed over is shared, and shares are bounded. SQLite would take an index for `share_id IS NULL`, which holds of
+/// nearly all names.
 const NOT_SHARED: &str = "SELECT names.name FROM names JOIN repositories ON repositories.id = names.repository_id \
      WHERE names.name > $1 AND names.name >= $2 AND names.name < $3 AND repositories.image_at IS NOT NULL \
-     AND names.share_id IS NULL AND NOT EXISTS (SELECT 1 FROM shares WHERE shares.repository_id = names.repository_id \
+     AND COALESCE(names.share_id, '') = '' AND NOT EXISTS (SELECT 1 FROM shares WHERE shares.repository_id = names.repository_id \
        AND (shares.status = 'active' OR shares.expires_at > $5)) ORDER BY names.name LIMIT $4";
 const PLATFORM_NAMES: &str = "SELECT name FROM repositories WHERE visibility = 'platform' AND image_at IS NOT NULL \
      AND deletion_id IS NULL AND name > $1 AND name >= $2 AND name < $3 AND (name < $5 OR name >= $6) \
      ORDER BY name LIMIT $4";
 
 /// Only what was never counted, an image of a second ago, is counted here.
-const ROWS: Statement = over_list!(
-    "SELECT names.name, repositories.id, owners.id AS owner_id, owners.name AS owner, \
-     owners.account_id AS owner_account_id, repositories.visibility, repositories.protected, \
-     repositories.immutable_tags, repositories.image_at, \
-     COALESCE(image_counts.tags, \
-       (SELECT COUNT(*) FROM tags WHERE tags.repository_id = repositories.id)) AS tags, \
-     COALESCE(image_counts.size_bytes, (SELECT CAST(COALESCE(SUM(blobs.size_bytes), 0) AS BIGINT) FROM links \
-       JOIN blobs ON blobs.digest = links.digest WHERE links.repository_id = repositories.id)) AS size_bytes, \
-     image_counts.pushed_at, pulls.last_pulled_at, \
-     (SELECT COUNT(*) FROM shares WHERE shares.repository_id = repositories.id AND owners.id = $2 \
-       AND (shares.status = 'active' OR shares.expires_at > $3)) AS shares, \
-     (SELECT COUNT(*) FROM leases WHERE leases.repository_id = repositories.id AND leases.expires_at > $3 \
-       AND (owners.id = $2 OR leases.workspace_id = $2)) AS leases \
-     FROM names JOIN repositories ON repositories.id = names.repository_id \
-     JOIN workspaces owners ON owners.id = repositories.workspace_id \
-     LEFT JOIN image_counts ON image_counts.repository_id = repositories.id \
-     LEFT JOIN pulls ON pulls.repository_id = repositories.id AND pulls.tag = '' \
-     WHERE repositories.image_at IS NOT NULL AND names.name IN ",
-    "$1",
-    ""
-);
+macro_rules! rows {
+    ($among:literal) => {
+        concat!(
+            "SELECT names.name, repositories.id, owners.id AS owner_id, owners.name AS owner, \
+             owners.account_id AS owner_account_id, repositories.visibility, repositories.protected, \
+             repositories.immutable_tags, repositories.image_at, \
+             COALESCE(image_counts.tags, \
+               (SELECT COUNT(*) FROM tags WHERE tags.repository_id = repositories.id)) AS tags, \
+             COALESCE(image_counts.size_bytes, \
+               (SELECT CAST(COALESCE(SUM(blobs.size_bytes), 0) AS BIGINT) FROM links \
+                 JOIN blobs ON blobs.digest = links.digest WHERE links.repository_id = repositories.id \
+                 AND links.deletion_id IS NULL AND links.unneeded_since IS NULL) \
+               + (SELECT CAST(COALESCE(SUM(manifests.size_bytes), 0) AS BIGINT) FROM manifests \
+                 WHERE manifests.repository_id = repositories.id AND manifests.deletion_id IS NULL)) AS size_bytes, \
+             image_counts.pushed_at, pulls.last_pulled_at, \
+             (SELECT COUNT(*) FROM shares WHERE shares.repository_id = repositories.id AND owners.id = $2 \
+               AND (shares.status = 'active' OR shares.expires_at > $3)) AS shares, \
+             (SELECT COUNT(*) FROM leases WHERE leases.repository_id = repositories.id AND leases.expires_at > $3 \
+               AND (owners.id = $2 OR leases.workspace_id = $2)) AS leases \
+             FROM names JOIN repositories ON repositories.id = names.repository_id \
+             JOIN workspaces owners ON owners.id = repositories.workspace_id \
+             LEFT JOIN image_counts ON image_counts.repository_id = repositories.id \
+             LEFT JOIN pulls ON pulls.repository_id = repositories.id AND pulls.tag = '' \
+             WHERE repositories.image_at IS NOT NULL AND names.name ",
+            $among
+        )
+    };
+}
+
+/// An array in PostgreSQL: a list that is joined with would be thought longer than it is, and all names read for it.
+const ROWS: Statement = Statement {
+    sqlite: rows!("IN (SELECT value FROM json_each($1))"),
+    postgres: rows!("= ANY (ARRAY(SELECT json_array_elements_text($1::json)))"),
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {

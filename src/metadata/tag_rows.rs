@@ -82,7 +82,8 @@ macro_rules! facts {
     };
 }
 
-/// Leases are counted up to a bound: a page of tags that all point to one manifest is no more work than another.
+/// Tags come first, in the order of the page, and stop where it is full: SQLite joins in the order that it is told by
+/// CROSS JOIN. Leases are counted up to a bound: a page of tags that all point to one manifest is no more work.
 macro_rules! tags {
     ($which:literal) => {
         concat!(
@@ -91,10 +92,10 @@ macro_rules! tags {
                AND leases.digest = tags.digest AND leases.expires_at > $2 \
                AND (CAST($3 AS TEXT) IS NULL OR leases.workspace_id = $3) LIMIT 1000) counted) AS leases, ",
             facts!(),
-            " FROM tags JOIN manifests ON manifests.repository_id = tags.repository_id \
-             AND manifests.digest = tags.digest \
+            " FROM tags CROSS JOIN manifests \
              LEFT JOIN pulls ON pulls.repository_id = tags.repository_id AND pulls.tag = tags.name \
-             WHERE tags.repository_id = $1 AND ",
+             WHERE manifests.repository_id = tags.repository_id AND manifests.digest = tags.digest \
+             AND tags.repository_id = $1 AND ",
             $which
         )
     };

@@ -40,10 +40,11 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 19] = [
+const MODULES: [(&str, &[&str]); 20] = [
     ("grammar", &[]),
     ("listed", &[]),
     ("retries", &[]),
+    ("turns", &[]),
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -54,6 +55,7 @@ const MODULES: [(&str, &[&str]); 19] = [
         "auth",
         &[
             "grammar",
+            "turns",
             "shares",
             "clock",
             "config",
@@ -84,7 +86,8 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "images",
         &[
-            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
+            "grammar", "turns", "clock", "config", "oci", "metadata", "auth", "audit", "listed",
+            "retries",
         ],
     ),
     (
@@ -95,6 +98,8 @@ const MODULES: [(&str, &[&str]); 19] = [
         "http",
         &[
             "grammar",
+            "turns",
+            "turns",
             "shares",
             "clock",
             "config",
@@ -115,6 +120,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "app",
         &[
+            "turns",
             "shares",
             "clock",
             "config",

@@ -89,8 +89,8 @@ async fn names_are_filtered_by_whom_they_are_shared_with(fixture: Fixture) {
     fixture.repository("t-1111/no-image-yet").await;
     image(&fixture, OTHER_WORKSPACE, "t-2222/own").await;
     for (name, status) in [
-        ("active", ShareStatus::Active),
         ("pending", ShareStatus::Pending),
+        ("active", ShareStatus::Active),
     ] {
         let repository = fixture.repository(&format!("t-1111/{name}")).await;
         share(&fixture, &repository, &format!("from/{name}"), status).await;
@@ -210,9 +210,10 @@ async fn an_image_says_more_to_its_owner(fixture: Fixture) {
     let repository = image(&fixture, WORKSPACE, "t-1111/app").await;
     let digest = fixture.manifest(repository.id, "one", &[]).await;
     let fresh = row(&fixture, WORKSPACE, "t-1111/app").await.unwrap();
+    // What was never counted is counted here.
     assert_eq!(
         (fresh.tags, fresh.size_bytes, fresh.pushed_at),
-        (0, 0, None)
+        (0, 3, None)
     );
     assert_eq!(fresh.created_at, START);
     share(&fixture, &repository, "theirs", ShareStatus::Active).await;
@@ -225,6 +226,7 @@ async fn an_image_says_more_to_its_owner(fixture: Fixture) {
             workspace_id: workspace,
             holder,
             repository: repository.id,
+            name: &"t-1111/app".parse().unwrap(),
             digest: &digest,
             image: "app",
             actor: ACTOR,

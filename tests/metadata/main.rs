@@ -22,6 +22,7 @@ mod manifests;
 mod memory;
 mod objects;
 mod plans;
+mod plans_of_pages;
 mod referrers;
 mod repositories;
 mod schema;
@@ -92,7 +93,11 @@ fn main() {
         conclusion.exit();
     }
     arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials(&[plans::contracts])).exit();
+    libtest_mimic::run(
+        &arguments,
+        trials(&[plans::contracts, plans_of_pages::contracts]),
+    )
+    .exit();
 }
 
 fn trials(topics: &[fn() -> Vec<Contract>]) -> Vec<Trial> {

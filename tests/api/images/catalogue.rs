@@ -52,18 +52,18 @@ async fn an_image_is_shown_with_all_its_fields() {
 }
 
 #[tokio::test]
-async fn an_image_that_was_just_pushed_is_there_with_no_size_yet() {
+async fn an_image_that_was_just_pushed_is_complete_at_once() {
     for database in TestDatabase::available() {
         let scene = Scene::set(database).await;
-        scene.push("app", "v1", "layer").await;
-        // The counters come in their own time, and must not be waited for.
+        let content = scene.push("app", "v1", "layer").await;
+        // The counters come in their own time, and are not waited for.
         let shown = scene.admin.get("/images/app").await.expect(200);
         assert_eq!(shown["pushedAt"], "2026-01-01T00:00:01Z");
         assert_eq!(shown["latest"]["name"], "v1");
-        assert!(shown["latest"]["sizeBytes"].as_u64().unwrap() > 0);
+        assert_eq!(shown["tagCount"], 1);
+        assert_eq!(shown["sizeBytes"], json!(weight(&content)));
         scene.count().await;
-        let shown = scene.admin.get("/images/app").await.expect(200);
-        assert_eq!(shown["sizeBytes"], shown["latest"]["sizeBytes"]);
+        assert_eq!(scene.admin.get("/images/app").await.expect(200), shown);
         scene.end().await;
     }
 }
