@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use berth::metadata::{
     DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
-    NewShare, Repository, ShareStatus, Transaction,
+    NewShare, ShareStatus, Transaction,
 };
 
 use crate::contracts;
