@@ -7,7 +7,9 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use berth::metadata::{
-    EgressRow, ImageFilter, ImageSettings, NamePage, PullRow, Repository, TagPage,
+    DeletionKind, Direction, EgressRow, ImageFilter, ImageSettings, LeaseFilter, MetadataError,
+    NamePage, NewAuditEvent, NewDeletion, NewLease, NewShare, PullRow, Repository, ShareStatus,
+    TagPage, Transaction,
 };
 use berth::oci::ImmutableTags;
 use berth_storage::Digest;
@@ -15,11 +17,6 @@ use sqlx::AssertSqlSafe;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-
-use berth::metadata::{
-    DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
-    NewShare, ShareStatus, Transaction,
-};
 
 use crate::contracts;
 use crate::fixture::{

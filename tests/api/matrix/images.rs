@@ -63,7 +63,9 @@ impl Images {
                 self.lend(registry, &self.neighbour, team, None).await;
                 row.path.replace("{name}", LENT)
             }
-            path if path.starts_with("/api/v1/images/{name}") => {
+            path if path.starts_with("/api/v1/images/{name}")
+                && (row.method == "DELETE" || path.contains("/-/share")) =>
+            {
                 let digest = self.own_image(registry, row, team, &api).await;
                 if row.method == "POST" {
                     body = Some(self.target(team));

@@ -213,6 +213,10 @@ async fn a_leased_deletion_is_not_purged() {
         scene.collect().await;
         assert_eq!(items(&acme.api, "/deletions").await.len(), 1);
         beta.api.delete("/leases/template/web").await.expect(204);
+        // It is looked at again an hour later.
+        scene.collect().await;
+        assert_eq!(items(&acme.api, "/deletions").await.len(), 1);
+        scene.registry.clock.advance(60 * 60 * 1000);
         scene.collect().await;
         assert_eq!(items(&acme.api, "/deletions").await, NOTHING);
         scene.stop().await;
