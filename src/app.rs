@@ -18,7 +18,7 @@ use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
 use crate::clock::{self, Clock};
 use crate::collect::Collector;
 use crate::config::{Config, DoorName};
-use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, Turns, service};
+use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, service};
 use crate::images::{ImageOptions, Images};
 use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
@@ -27,6 +27,7 @@ use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
 use crate::tls::Certificates;
+use crate::turns::Turns;
 
 pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
@@ -127,7 +128,13 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         registry_limits(config),
         metrics.storage_latency(),
     );
-    let images = Images::new(metadata.clone(), clock.clone(), image_options(config));
+    let turns = Turns::default();
+    let images = Images::new(
+        metadata.clone(),
+        clock.clone(),
+        image_options(config),
+        turns.clone(),
+    );
     let collector = Collector::new(
         registry.clone(),
         images.clone(),
@@ -157,7 +164,7 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
                 .max(config.limits.json_body_bytes),
         ),
         transfers: transfers(config),
-        turns: Turns::default(),
+        turns,
         parsing: Semaphore::new(PARSED_AT_ONCE),
         metrics: metrics.clone(),
         clock,

@@ -21,3 +21,4 @@ pub mod shares;
 pub mod telemetry;
 pub mod tenancy;
 pub mod tls;
+pub mod turns;

@@ -43,6 +43,7 @@ CREATE TABLE leases (
   holder TEXT COLLATE "C" NOT NULL,
   repository_id BIGINT NOT NULL,
   digest TEXT COLLATE "C" NOT NULL,
+  repository TEXT COLLATE "C" NOT NULL,
   image TEXT COLLATE "C" NOT NULL,
   created_by TEXT COLLATE "C" NOT NULL,
   created_at BIGINT NOT NULL,
@@ -51,6 +52,7 @@ CREATE TABLE leases (
   FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest)
 );
 CREATE INDEX leases_digest ON leases (repository_id, digest, expires_at);
+CREATE INDEX leases_repository ON leases (repository_id, workspace_id, expires_at);
 CREATE INDEX leases_expiry ON leases (expires_at);
 
 -- What went with a deletion, as its list shows it. A purged one keeps its row, to say that it is too late.

@@ -49,6 +49,7 @@ CREATE TABLE leases (
   holder TEXT NOT NULL,
   repository_id INTEGER NOT NULL,
   digest TEXT NOT NULL,
+  repository TEXT NOT NULL,
   image TEXT NOT NULL,
   created_by TEXT NOT NULL,
   created_at INTEGER NOT NULL,
@@ -57,6 +58,7 @@ CREATE TABLE leases (
   FOREIGN KEY (repository_id, digest) REFERENCES manifests (repository_id, digest)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leases_digest ON leases (repository_id, digest, expires_at);
+CREATE INDEX leases_repository ON leases (repository_id, workspace_id, expires_at);
 CREATE INDEX leases_expiry ON leases (expires_at);
 
 -- What went with a deletion, as its list shows it. A purged one keeps its row, to say that it is too late.

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::allowance::Throttled;
 use super::refusal::Refusal;
 use crate::metadata::MetadataError;
+use crate::turns::NoTurn;
 
 /// A refused request.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,9 @@ pub enum RequestError {
     /// The database or the key ring failed; the cause is for the log.
     #[error("the database cannot answer now")]
     Metadata(#[from] MetadataError),
+    /// Too many changes of the workspace wait.
+    #[error(transparent)]
+    Busy(#[from] NoTurn),
     /// A task of ours broke.
     #[error("a task ended unexpectedly")]
     Broken(#[from] tokio::task::JoinError),

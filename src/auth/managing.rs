@@ -109,11 +109,14 @@ impl<W: Wish> Manager<W> {
         )
     }
 
-    /// Whether an image of this name may be listed: a narrowed key sees those that it reaches, and of other workspaces
+    /// Whether an image of this name may be listed: a narrowed key sees those that it may pull, and of other workspaces
     /// none.
     #[must_use]
     pub fn shows(&self, repository: &RepositoryName) -> bool {
         let is_own = repository.prefix() == self.workspace.prefix;
+        if check_action(&self.principal, Action::Pull).is_err() {
+            return false;
+        }
         match (self.principal.narrowing().images(), repository.image()) {
             (None, _) => true,
             (Some(images), Some(image)) => is_own && images.hold(&image),

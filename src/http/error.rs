@@ -286,6 +286,7 @@ impl From<DeleteError> for DistributionError {
             DeleteError::Refused(refused) => match refused {
                 RequestError::Metadata(error) => error.into(),
                 RequestError::Throttled(throttled) => throttled.into(),
+                RequestError::Busy(error) => error.into(),
                 RequestError::Broken(_) | RequestError::Internal(_) => Self::internal(&refused),
                 RequestError::BadRequest(_) => {
                     plain(StatusCode::BAD_REQUEST, ErrorCode::Unsupported)

@@ -31,7 +31,6 @@ use std::sync::Arc;
 pub use body::Budgets;
 pub use door::{Door, Peer, PublicUrl};
 pub use routes::{DoorService, RouteRow, rows, service};
-pub use transfers::Turns;
 
 use crate::audit::Audit;
 use crate::auth::Auth;
@@ -43,6 +42,7 @@ use crate::registry::Registry;
 use crate::shares::Shares;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
+use crate::turns::Turns;
 
 /// What the doors may take and say.
 #[derive(Clone, Debug)]

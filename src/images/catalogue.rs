@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::names::{self, WorkspaceName};
+use super::settings::Visibility;
 use super::tags::TagView;
 use super::{Images, RequestError, no_image};
 use crate::auth::{Covers, Manager, Pull, RegistryHosts, ToRead, Wish};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time};
 use crate::listed::Listed;
 use crate::metadata::{ImageFilter, ImageRow, NamePage, Repository, TagPage, Workspace};
 use crate::oci::{ImageName, ImmutableTags, RepositoryName};
@@ -49,26 +53,40 @@ impl From<&ImmutableTags> for ImmutableTagsView {
 }
 
 /// An image, as the API shows it to one workspace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "name": "team/app", "repository": "t-shop/team/app", "pullReference": "127.0.0.1:5001/t-shop/team/app",
+    "workspace": "shop", "sourceWorkspace": null, "sourceAccountId": null, "visibility": "private",
+    "protected": false, "immutableTags": "v*", "tagCount": 3, "sizeBytes": 4_262_144, "sharedWithCount": 1,
+    "leaseCount": 2, "createdAt": "2026-01-01T00:00:00Z", "pushedAt": "2026-01-02T00:00:00Z",
+    "lastPulledAt": "2026-01-03T00:00:00Z"
+})))]
 pub struct ImageView {
     /// What the workspace calls it: without its prefix, or the full name of an image that is everybody's.
+    #[schema(value_type = names::ImageName)]
     pub name: String,
     /// The full name.
+    #[schema(value_type = names::RepositoryName)]
     pub repository: String,
     /// What to pull, without a tag.
     pub pull_reference: String,
     /// The name of the workspace that sees it.
+    #[schema(value_type = WorkspaceName, inline)]
     pub workspace: String,
     /// The name of the workspace that owns it, if that is another one.
+    #[schema(value_type = Option<WorkspaceName>, inline, required)]
     pub source_workspace: Option<String>,
     /// The id of the account of that.
+    #[schema(value_type = Option<Id>, required)]
     pub source_account_id: Option<String>,
     /// `private` or `platform`.
+    #[schema(value_type = Visibility)]
     pub visibility: &'static str,
     /// Whether nothing of it may be deleted.
     pub protected: bool,
     /// Which of its tags stay where they are.
+    #[schema(value_type = names::ImmutableTags)]
     pub immutable_tags: ImmutableTagsView,
     /// Its tags.
     pub tag_count: u64,
@@ -79,10 +97,13 @@ pub struct ImageView {
     /// Leases: all of them to its owner, their own to others.
     pub lease_count: u64,
     /// When it was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When something was pushed last.
+    #[schema(value_type = Time)]
     pub pushed_at: String,
     /// When somebody pulled it last, to its owner.
+    #[schema(value_type = Option<Time>, required)]
     pub last_pulled_at: Option<String>,
 }
 
@@ -122,13 +143,14 @@ pub(super) fn visibility(is_platform: bool) -> &'static str {
 }
 
 /// An image with its newest tag.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageDetails {
     /// The image.
     #[serde(flatten)]
     pub image: ImageView,
     /// The tag that was pointed somewhere last; none when it has no tags.
+    #[schema(required)]
     pub latest: Option<TagView>,
 }
 

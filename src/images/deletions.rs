@@ -1,24 +1,27 @@
 //! Deleting, and taking it back: reads answer 404 at once, nothing in use goes, everything comes back byte for byte
 //! until its window is over.
 
+use std::sync::Arc;
+
 use berth_storage::Digest;
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::names;
 use super::protection::{Going, Protection};
-use super::sharing::shortened;
-use super::{Images, RequestError};
+use super::sharing::{HOLDERS_NAMED, shortened};
+use super::{Images, RequestError, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{
-    Delete, Granted, Holder, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead,
-};
+use crate::auth::{Delete, Granted, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
     Deletion, DeletionKind, Lock, MetadataError, NewDeletion, Repository, RepositoryId, TagChange,
     Transaction,
 };
 use crate::oci::{Reference, RepositoryName, Tag};
-use crate::retries::{Retriable, to_the_end, with_retries};
+use crate::retries::{Retriable, with_retries};
 
 /// Tags and digests that a deletion names at most.
 const NAMED: u32 = 100;
@@ -31,30 +34,58 @@ const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
 const FORGET_BATCH: u32 = 1000;
 
+enum Kind {}
+documented!(
+    Kind,
+    word(
+        "What was deleted.",
+        [
+            DeletionKind::Image,
+            DeletionKind::Tag,
+            DeletionKind::Manifest,
+            DeletionKind::Blob
+        ]
+        .map(DeletionKind::as_str)
+    )
+);
+
 /// A deletion, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "image": "team/app", "kind": "tag", "tags": ["v1"], "digests": [],
+    "deletedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "deletedAt": "2026-01-01T00:00:00Z",
+    "restorableUntil": "2026-01-08T00:00:00Z", "bytes": 0
+})))]
 pub struct DeletionView {
     /// Its id: to restore or purge it by.
+    #[schema(value_type = Id)]
     pub id: String,
     /// The image it happened in.
+    #[schema(value_type = names::ImageName)]
     pub image: String,
     /// `image`, `tag`, `manifest` or `blob`.
+    #[schema(value_type = Kind)]
     pub kind: &'static str,
     /// Tags that went with it; the first hundred.
+    #[schema(value_type = Vec<names::Tag>)]
     pub tags: Vec<String>,
     /// Manifests or blobs that went with it; the first hundred.
+    #[schema(value_type = Vec<names::Digest>)]
     pub digests: Vec<String>,
     /// Who deleted it.
     pub deleted_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub deleted_at: String,
     /// Until when it can be restored; none where the undo window is switched off.
+    #[schema(value_type = Option<Time>, required)]
     pub restorable_until: Option<String>,
     /// How much will be free once it is done for good.
     pub bytes: u64,
     /// What its owner should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
     pub warnings: Vec<String>,
 }
 
@@ -163,8 +194,10 @@ impl Images {
         force: bool,
     ) -> Result<DeletionView, DeleteError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.delete_image_once(&granted, force).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.delete_image_once(&granted, force).await)
+        })
+        .await
     }
 
     /// Deletes a tag, or a manifest together with the tags that point at it.
@@ -175,7 +208,7 @@ impl Images {
         force: bool,
     ) -> Result<DeletionView, DeleteError> {
         let (this, granted, reference) = (self.clone(), granted.clone(), reference.clone());
-        to_the_end(async move {
+        self.in_turn(Arc::clone(granted.workspace()), async move {
             with_retries!(match &reference {
                 Reference::Tag(tag) => this.delete_tag_once(&granted, tag, force).await,
                 Reference::Digest(digest) =>
@@ -192,8 +225,10 @@ impl Images {
         digest: &Digest,
     ) -> Result<(), DeleteError> {
         let (this, granted, digest) = (self.clone(), granted.clone(), *digest);
-        to_the_end(async move { with_retries!(this.delete_blob_once(&granted, &digest).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.delete_blob_once(&granted, &digest).await)
+        })
+        .await
     }
 
     async fn delete_image_once(
@@ -361,9 +396,7 @@ impl Images {
                 repository.name
             ))));
         }
-        change.lock(repository.id, Lock::Exclusive).await?;
-        // What it was before the lock may have changed.
-        let repository = change.repository(name).await?.ok_or_else(unknown)?;
+        let repository = hold(&mut change, name, &repository, Lock::Exclusive).await?;
         Ok((change, repository))
     }
 
@@ -458,7 +491,10 @@ impl Images {
         id: &str,
     ) -> Result<DeletionView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move { with_retries!(this.restore_once(&manager, &id).await) }).await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.restore_once(&manager, &id).await)
+        })
+        .await
     }
 
     async fn restore_once(
@@ -496,37 +532,55 @@ impl Images {
         manager: &Manager<ToAdminister>,
         id: &str,
     ) -> Result<DeletionView, RequestError> {
-        let now = self.clock.now();
-        let mut change = self.metadata.begin().await?;
-        manager.confirm(&mut change, now).await?;
-        let deletion = change.deletion(&manager.workspace().id, id).await?;
-        let deletion = deletion
-            .filter(|deletion| deletion.purged_at.is_none())
-            .ok_or_else(|| no_deletion(id))?;
-        if let Some(image) = deletion.name.image() {
-            manager.image::<Delete>(&image)?;
-        }
-        if change.is_deletion_leased(&deletion, now).await? {
-            return Err(RequestError::InUse(InUse {
-                reason: InUseReason::Leased,
-                holders: Vec::<Holder>::new(),
-                what: format!("deletion {id}"),
-                hint: String::from("wait for the end of the leases on it"),
-            }));
-        }
-        // From here on nobody restores it; what is left over by a crash is the collector's.
-        change.end_undo(id, now).await?;
-        let (by, target) = (manager.principal(), described(&deletion));
-        let own = Some(manager.workspace().id.as_str());
-        let event = audit::done(by, own, "deletion.purge", &target, now);
-        change.audit(&event).await?;
-        change.commit().await?;
-        let (this, deletion) = (self.clone(), deletion);
-        to_the_end(async move {
+        let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            let deletion = with_retries!(this.end_undo(&manager, &id).await)?;
             this.purge_all(&deletion).await?;
             Ok(DeletionView::from(&deletion))
         })
         .await
+    }
+
+    /// From here on nobody restores it; what is left over by a crash is the collector's.
+    async fn end_undo(
+        &self,
+        manager: &Manager<ToAdminister>,
+        id: &str,
+    ) -> Result<Deletion, RequestError> {
+        let now = self.clock.now();
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, now).await?;
+        let workspace = &manager.workspace().id;
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        if let Some(image) = deletion.name.image() {
+            manager.image::<Delete>(&image)?;
+        }
+        if let Some(repository) = deletion.repository_id {
+            change.lock(repository, Lock::Exclusive).await?;
+        }
+        // Another one may have restored or purged it while we waited for the lock.
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion
+            .filter(|deletion| deletion.purged_at.is_none())
+            .ok_or_else(|| no_deletion(id))?;
+        let leases = change
+            .leases_on_deletion(&deletion, now, HOLDERS_NAMED)
+            .await?;
+        if !leases.is_empty() {
+            return Err(RequestError::InUse(InUse {
+                reason: InUseReason::Leased,
+                holders: holders_of_leases(leases),
+                what: format!("deletion {id}"),
+                hint: String::from("wait for the end of the leases on it"),
+            }));
+        }
+        change.end_undo(id, now).await?;
+        let (by, target) = (manager.principal(), described(&deletion));
+        let event = audit::done(by, Some(workspace), "deletion.purge", &target, now);
+        change.audit(&event).await?;
+        change.commit().await?;
+        Ok(deletion)
     }
 
     /// Purges deletions whose windows are over, and forgets shares and leases that have ended. For the collector.
@@ -575,7 +629,8 @@ impl Images {
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
             return Ok(Purged::AsFarAsItGoes);
         };
-        if change.is_deletion_leased(&current, now).await? {
+        let leases = change.leases_on_deletion(&current, now, 1).await?;
+        if !leases.is_empty() {
             let later = now.plus(LEASED_AGAIN_MS);
             change.postpone_purge(&current.id, later).await?;
             change.commit().await?;
@@ -639,9 +694,7 @@ async fn bring_back(
             "the image itself was deleted afterwards: restore the deletion {of_image} first"
         )));
     }
-    let in_the_way = change
-        .tags_in_the_way(&deletion.id, super::sharing::HOLDERS_NAMED)
-        .await?;
+    let in_the_way = change.tags_in_the_way(&deletion.id, HOLDERS_NAMED).await?;
     if !in_the_way.is_empty() {
         return Err(RequestError::Conflict(format!(
             "the tags {} point elsewhere by now, or their manifests were deleted too: delete these tags, or restore those \
@@ -650,7 +703,12 @@ async fn bring_back(
         )));
     }
     change.restore_manifests(repository, &deletion.id).await?;
-    change.restore_tags(repository, &deletion.id).await?;
+    let tags = change.restore_tags(repository, &deletion.id).await?;
+    if deletion.kind == DeletionKind::Tag && tags == 0 {
+        return Err(RequestError::Gone(String::from(
+            "what the tag pointed to was deleted for good: push it again",
+        )));
+    }
     Ok(change.restore_links(repository, &deletion.id).await?)
 }
 

@@ -1,42 +1,85 @@
 //! Leases: a platform says which digests it uses, and they stay.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+use utoipa::ToSchema;
 
 use super::sharing::shortened;
-use super::{Images, RequestError, reference};
+use super::{Images, RequestError, names, reference};
 use crate::audit;
 use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{End, Time, documented, text, whole};
 use crate::listed::Listed;
-use crate::metadata::{Lease, Lock, NewLease, Repository, Transaction};
+use crate::metadata::{Lease, Lock, MetadataError, NewLease, Repository, Transaction};
 use crate::oci::{Reference, RepositoryName};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Characters of a holder at most.
 const MAX_HOLDER_LENGTH: usize = 200;
+const HOLDER_LENGTHS: RangeInclusive<usize> = 1..=MAX_HOLDER_LENGTH;
+
+/// What stands between the slashes of a holder, which is neither `.` nor `..`; and a holder.
+const HOLDER_PART: &str = r"(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*";
+const HOLDER: &str = r"(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*(/(\.{0,2}[a-zA-Z0-9_:@-]|\.{3})[a-zA-Z0-9._:@-]*)*";
+
+documented!(
+    LeaseHolderName,
+    text(
+        "The caller's own name for whatever uses an image: parts that are joined by slashes.",
+        HOLDER_LENGTHS,
+        "template/my-app"
+    )
+    .pattern(whole(HOLDER))
+);
+
+pub(crate) enum HolderInPath {}
+documented!(
+    HolderInPath,
+    text(
+        "The holder of a lease in a path. Where it has several parts, their slashes stand raw, as in \
+         `/api/v1/leases/template/my-app`. Parameters of a path in OpenAPI have none, so the pattern tells holders of \
+         one part.",
+        HOLDER_LENGTHS,
+        "my-app"
+    )
+    .pattern(whole(HOLDER_PART))
+);
+
+/// Leases read at once for a list.
+const BATCH: u32 = 1001;
 
 /// What to lease, and for how long.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"image": "team/app:v1"})))]
 pub struct LeaseRequest {
     /// A reference: of an own image, a shared one, or a platform image.
+    #[schema(value_type = names::Reference)]
     pub image: String,
     /// When the lease ends; by default as late as it may.
+    #[schema(value_type = Option<End>)]
     pub expires_at: Option<String>,
 }
 
 /// A lease, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseView {
     /// Its name in the workspace.
+    #[schema(value_type = LeaseHolderName)]
     pub holder: String,
     /// The reference, as it was given.
+    #[schema(value_type = names::Reference)]
     pub image: String,
     /// What it pins.
+    #[schema(value_type = names::Digest)]
     pub digest: String,
     /// When it ends.
+    #[schema(value_type = Time)]
     pub expires_at: String,
 }
 
@@ -60,7 +103,7 @@ impl std::str::FromStr for LeaseHolderName {
 
     fn from_str(text: &str) -> Result<Self, RequestError> {
         let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/@".contains(&byte);
-        let fits = (1..=MAX_HOLDER_LENGTH).contains(&text.len())
+        let fits = HOLDER_LENGTHS.contains(&text.len())
             && text.bytes().all(known)
             && text.split('/').all(|part| !matches!(part, "" | "." | ".."));
         if fits {
@@ -91,7 +134,10 @@ impl Images {
             expires_at: self.lease_end(request.expires_at.as_deref())?,
         };
         let (this, manager) = (self.clone(), manager.clone());
-        to_the_end(async move { with_retries!(this.put_lease_once(&manager, &wanted).await) }).await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.put_lease_once(&manager, &wanted).await)
+        })
+        .await
     }
 
     fn lease_end(&self, wanted: Option<&str>) -> Result<Millis, RequestError> {
@@ -124,10 +170,13 @@ impl Images {
         let (workspace, holder) = (manager.workspace(), &wanted.holder.0);
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let repository = usable(&mut change, manager, wanted).await?;
+        let (repository, name) = usable(&mut change, manager, wanted).await?;
         change.lock(repository.id, Lock::Shared).await?;
-        // It may have gone while we waited for the lock.
-        let repository = usable(&mut change, manager, wanted).await?;
+        // It may have gone while we waited for the lock, and another one, which is not held, may have its name.
+        let (held, _) = usable(&mut change, manager, wanted).await?;
+        if held.id != repository.id {
+            return Err(MetadataError::overtaken().into());
+        }
         let unknown = || {
             RequestError::NotFound(format!(
                 "the image has no {} that could be leased",
@@ -147,29 +196,35 @@ impl Images {
         if change.manifest(repository.id, &digest).await?.is_none() {
             return Err(unknown());
         }
-        let limit = self.options.leases_per_workspace;
-        let others = change
-            .count_other_leases(&workspace.id, holder, now)
-            .await?;
-        if others >= limit {
-            return Err(RequestError::Conflict(format!(
-                "this workspace holds {others} leases, and {limit} are the limit: end some first"
-            )));
+        let before = change.lease(&workspace.id, holder, now).await?;
+        match &before {
+            Some(before) if !manager.shows(&before.repository) => {
+                return Err(RequestError::Forbidden(String::from(
+                    "this lease holds an image that this key is not for: give the lease another name",
+                )));
+            }
+            Some(_) => {}
+            None => {
+                self.check_lease_limit(&mut change, &workspace.id, now)
+                    .await?
+            }
         }
         let lease = NewLease {
             workspace_id: &workspace.id,
             holder,
             repository: repository.id,
+            name,
             digest: &digest,
             image: &wanted.image,
             actor: manager.actor(),
             now,
             expires_at: wanted.expires_at,
         };
-        let before = change.leased_digest(&workspace.id, holder).await?;
         change.put_lease(&lease).await?;
-        // Platforms renew all day long: only what is new is told.
-        if before.is_none_or(|before| before != digest) {
+        // Platforms renew all day long: what was renewed is not told.
+        let is_renewed =
+            |before: Lease| before.digest == digest && before.expires_at <= wanted.expires_at;
+        if !before.is_some_and(is_renewed) {
             let target = format!("{holder} on {}@{digest}", repository.name);
             let own = Some(workspace.id.as_str());
             let event = audit::done(manager.principal(), own, "lease.put", &target, now);
@@ -184,7 +239,22 @@ impl Images {
         })
     }
 
-    /// The leases of a workspace by their holders.
+    async fn check_lease_limit(
+        &self,
+        change: &mut Transaction,
+        workspace_id: &str,
+        now: Millis,
+    ) -> Result<(), RequestError> {
+        let limit = self.options.leases_per_workspace;
+        if change.count_leases(workspace_id, now).await? < limit {
+            return Ok(());
+        }
+        Err(RequestError::Conflict(format!(
+            "this workspace holds {limit} leases, which is the limit: end some first"
+        )))
+    }
+
+    /// The leases of a workspace by their holders; a narrowed key sees those on images that it reaches.
     pub async fn leases(
         &self,
         manager: &Manager<ToRead>,
@@ -192,12 +262,24 @@ impl Images {
         limit: u32,
     ) -> Result<Listed<LeaseView>, RequestError> {
         let (workspace, now) = (&manager.workspace().id, self.clock.now());
-        let rows = self
-            .metadata
-            .leases(workspace, last.unwrap_or_default(), now, limit + 1)
-            .await?;
+        let mut last = last.unwrap_or_default().to_owned();
+        let mut shown = Vec::new();
+        loop {
+            let rows = self.metadata.leases(workspace, &last, now, BATCH).await?;
+            let is_last = rows.len() < BATCH as usize;
+            if let Some(row) = rows.last() {
+                row.holder.clone_into(&mut last);
+            }
+            shown.extend(
+                rows.into_iter()
+                    .filter(|row| manager.shows(&row.repository)),
+            );
+            if is_last || shown.len() > limit as usize {
+                break;
+            }
+        }
         Ok(Listed::cut(
-            rows,
+            shown,
             limit,
             |row| &row.holder,
             |row: &Lease| LeaseView::from(row),
@@ -213,6 +295,7 @@ impl Images {
         let (workspace, now) = (&manager.workspace().id, self.clock.now());
         let lease = self.metadata.lease(workspace, &holder.0, now).await?;
         lease
+            .filter(|lease| manager.shows(&lease.repository))
             .as_ref()
             .map(LeaseView::from)
             .ok_or_else(|| no_lease(holder))
@@ -227,10 +310,10 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let ended = change
-            .end_lease(&manager.workspace().id, &holder.0, now)
-            .await?;
-        if !ended {
+        let workspace = &manager.workspace().id;
+        let lease = change.lease(workspace, &holder.0, now).await?;
+        let lease = lease.filter(|lease| manager.shows(&lease.repository));
+        if lease.is_none() || !change.end_lease(workspace, &holder.0, now).await? {
             return Err(no_lease(holder));
         }
         let own = Some(manager.workspace().id.as_str());
@@ -273,24 +356,25 @@ fn leased(
 }
 
 /// The image that was meant, if this workspace may pull it.
-async fn usable(
+async fn usable<'a>(
     change: &mut Transaction,
     manager: &Manager<ToLease>,
-    wanted: &Wanted,
-) -> Result<Repository, RequestError> {
+    wanted: &'a Wanted,
+) -> Result<(Repository, &'a RepositoryName), RequestError> {
     for name in &wanted.names {
         let is_own = name.prefix() == manager.workspace().prefix;
+        if is_own && let Some(image) = name.image() {
+            // Before it is looked for: what the key is not for, it does not find.
+            manager.image::<Pull>(&image)?;
+        } else if !manager.shows(name) {
+            continue;
+        }
         let found = change.repository(name).await?;
         let found = found
             .filter(|found| found.is_image)
             .filter(|found| is_own || (found.is_platform && found.share_id.is_none()));
-        match (found, name.image()) {
-            (Some(found), Some(image)) if is_own => {
-                manager.image::<Pull>(&image)?;
-                return Ok(found);
-            }
-            (Some(found), _) if manager.shows(name) => return Ok(found),
-            _ => {}
+        if let Some(found) = found {
+            return Ok((found, name));
         }
     }
     Err(RequestError::NotFound(format!(
@@ -301,4 +385,30 @@ async fn usable(
 
 fn no_lease(holder: &LeaseHolderName) -> RequestError {
     RequestError::NotFound(format!("there is no lease of \"{}\"", shortened(&holder.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+    use crate::oci::testing::{near, whole};
+
+    const SOME_HOLDERS: &str = "[a-z.:@]{1,3}(/[A-Z0-9._-]{1,3}){0,3}|[a-z/]{198,202}";
+
+    static HOLDERS: LazyLock<Regex> = LazyLock::new(|| whole(HOLDER));
+    static PARTS: LazyLock<Regex> = LazyLock::new(|| whole(HOLDER_PART));
+
+    proptest! {
+        #[test]
+        fn holders_agree_with_their_grammar(text in prop_oneof![SOME_HOLDERS, near(SOME_HOLDERS)]) {
+            let is_holder = text.parse::<LeaseHolderName>().is_ok();
+            let fits = HOLDER_LENGTHS.contains(&text.len());
+            prop_assert_eq!(HOLDERS.is_match(&text) && fits, is_holder, "{:?}", text);
+            prop_assert_eq!(PARTS.is_match(&text) && fits, is_holder && !text.contains('/'), "{:?}", text);
+        }
+    }
 }

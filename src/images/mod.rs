@@ -8,6 +8,7 @@ mod catalogue;
 mod counting;
 mod deletions;
 mod leases;
+pub(crate) mod names;
 mod protection;
 mod pulls;
 mod reference;
@@ -19,8 +20,11 @@ mod usage;
 
 use std::sync::Arc;
 
+use tokio::task::JoinError;
+
 pub use catalogue::{ImageDetails, ImageView, ImagesQuery, ImmutableTagsView};
 pub use deletions::{DeleteError, DeletionView};
+pub(crate) use leases::HolderInPath;
 pub use leases::{LeaseHolderName, LeaseRequest, LeaseView};
 pub use pulls::{Pulls, Sending};
 pub use resolve::{ImageKind, Resolution, ResolveRequest};
@@ -35,9 +39,12 @@ pub use crate::metadata::{Direction, ImageFilter};
 use crate::auth::Holder;
 use crate::clock::Clock;
 use crate::config::ExternalImages;
-use crate::metadata::{LeaseHolder, Metadata, Repository, Transaction};
+use crate::metadata::{
+    LeaseHolder, Lock, Metadata, MetadataError, Repository, Transaction, Workspace,
+};
 use crate::oci::RepositoryName;
-use crate::retries::Retriable;
+use crate::retries::{Retriable, to_the_end};
+use crate::turns::Turns;
 
 /// What an installation decides about images.
 #[derive(Clone, Debug)]
@@ -66,6 +73,7 @@ pub struct Images {
     metadata: Metadata,
     clock: Clock,
     options: Arc<ImageOptions>,
+    turns: Turns,
     pulls: Pulls,
     counting: Arc<tokio::sync::Mutex<()>>,
 }
@@ -73,14 +81,34 @@ pub struct Images {
 impl Images {
     /// Puts it together.
     #[must_use]
-    pub fn new(metadata: Metadata, clock: Clock, options: ImageOptions) -> Self {
+    pub fn new(metadata: Metadata, clock: Clock, options: ImageOptions, turns: Turns) -> Self {
         Self {
             metadata,
             clock,
             options: Arc::new(options),
+            turns,
             pulls: Pulls::default(),
             counting: Arc::default(),
         }
+    }
+
+    /// Makes a change of a workspace when it has its turn, and to its end even if the request goes away.
+    async fn in_turn<T, E>(
+        &self,
+        workspace: Arc<Workspace>,
+        change: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<RequestError> + From<JoinError> + Send + 'static,
+    {
+        let turn = self.turns.wait(&workspace.id).await;
+        let turn = turn.map_err(RequestError::from)?;
+        to_the_end(async move {
+            let _turn = turn;
+            change.await
+        })
+        .await
     }
 
     /// The image of this name; an alias is one too.
@@ -101,6 +129,21 @@ async fn find_in(
     found
         .filter(|repository| repository.is_image)
         .ok_or_else(|| no_image(name))
+}
+
+/// Holds what a name stands for. While the lock was waited for, another image or an alias may have taken the name: that
+/// one is not held, so the change has to begin again.
+async fn hold(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    found: &Repository,
+    lock: Lock,
+) -> Result<Repository, MetadataError> {
+    change.lock(found.id, lock).await?;
+    match change.repository(name).await? {
+        Some(held) if held.id == found.id && held.share_id == found.share_id => Ok(held),
+        Some(_) | None => Err(MetadataError::overtaken()),
+    }
 }
 
 fn no_image(name: &RepositoryName) -> RequestError {

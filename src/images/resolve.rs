@@ -1,11 +1,12 @@
 //! Whether a workspace may use what a reference names, and what that is: what a check of a template asks.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::catalogue::is_everybodys;
 use super::reference::{self, Written};
 use super::sharing::shortened;
-use super::{Images, RequestError};
+use super::{Images, RequestError, names};
 use crate::auth::{Manager, Pull, RegistryHosts, ToRead};
 use crate::config::ExternalImages;
 use crate::metadata::{ManifestFacts, Repository};
@@ -15,15 +16,16 @@ use crate::oci::{Reference, RepositoryName};
 const HOSTS_NAMED: usize = 5;
 
 /// What to look into.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ResolveRequest {
     /// A reference: bare, with a prefix, or with a host.
+    #[schema(value_type = names::Reference)]
     pub image: String,
 }
 
 /// Whose an image is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageKind {
     /// The workspace's own.
@@ -39,22 +41,32 @@ pub enum ImageKind {
 }
 
 /// What a reference came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "kind": "own", "usable": true, "reason": null,
+    "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "pullReference": "127.0.0.1:5001/t-shop/team/app:v1", "platforms": ["linux/amd64"], "sizeBytes": 4_262_144
+})))]
 pub struct Resolution {
     /// Whose the image is.
     pub kind: ImageKind,
     /// Whether the workspace may use it, and it is there.
     pub usable: bool,
     /// Why not.
+    #[schema(required)]
     pub reason: Option<String>,
     /// What the reference names now.
+    #[schema(value_type = Option<names::Digest>, required)]
     pub digest: Option<String>,
     /// How a node pulls it.
+    #[schema(required)]
     pub pull_reference: Option<String>,
     /// What it runs on, as far as it is known.
+    #[schema(value_type = Vec<names::Platform>)]
     pub platforms: Vec<String>,
     /// What it weighs.
+    #[schema(required)]
     pub size_bytes: Option<u64>,
 }
 

@@ -1,18 +1,22 @@
 //! What an admin decides about an image: that nothing of it goes, that its tags stay, and who may pull it.
 
+use std::sync::Arc;
+
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 
+use super::names;
 use super::tags::own_image;
 use super::{ImageDetails, Images, RequestError};
 use crate::audit;
 use crate::auth::{Granted, Manage, Manager, RegistryHosts, Right, ToAdminister};
 use crate::metadata::{ImageSettings, Lock};
 use crate::oci::{ImageName, ImmutableTags};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Who may pull an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     /// Its workspace, and those that it is shared with.
@@ -22,17 +26,21 @@ pub enum Visibility {
 }
 
 /// A change of an image. What is left out stays.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"protected": true, "immutableTags": "v*"})))]
 pub struct UpdateImage {
     /// Whether nothing of it may be deleted.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = bool, required = false)]
     pub protected: Option<bool>,
     /// Which of its tags stay where they are: all, none, or those of a pattern.
-    #[serde(deserialize_with = "immutable_tags")]
+    #[serde(default, deserialize_with = "immutable_tags")]
+    #[schema(value_type = names::ImmutableTags, required = false)]
     pub immutable_tags: Option<ImmutableTags>,
     /// Who may pull it; for operators, and for admins where the installation lets them.
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Visibility, required = false)]
     pub visibility: Option<Visibility>,
 }
 
@@ -88,8 +96,10 @@ impl Images {
             )));
         }
         let this = self.clone();
-        to_the_end(async move { with_retries!(this.update_image_once(&granted, &request).await) })
-            .await?;
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.update_image_once(&granted, &request).await)
+        })
+        .await?;
         self.image(manager, image, hosts).await
     }
 

@@ -3,61 +3,93 @@
 //! Inside an account a share is active at once. Another account has to accept it; until then it is pending, and ends by
 //! itself after a while.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-use super::{Images, RequestError, find_in, holders_of_leases};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::names::{self, WorkspaceName};
+use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
     Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
 };
 use crate::oci::{ImageName, RepositoryName};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// Holders that a refusal names at most.
 pub(super) const HOLDERS_NAMED: u32 = 5;
 
+enum Status {}
+documented!(
+    Status,
+    word(
+        "Whether a share counts, or waits to be accepted.",
+        [ShareStatus::Active, ShareStatus::Pending].map(ShareStatus::as_str)
+    )
+);
+
 /// With whom to share an image.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"targetWorkspace": "site"})))]
 pub struct ShareRequest {
     /// The name of the workspace.
+    #[schema(value_type = WorkspaceName, inline)]
     pub target_workspace: String,
     /// The id of its account; needed when it is another one.
+    #[schema(value_type = Option<Id>)]
     pub target_account_id: Option<String>,
     /// What it will call the image; by default what we call it.
+    #[schema(value_type = Option<names::ImageName>)]
     pub alias: Option<ImageName>,
 }
 
 /// How to take a pending share.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({"alias": "vendor/app"})))]
 pub struct AcceptRequest {
     /// What to call the image; by default what the share says.
+    #[schema(value_type = Option<names::ImageName>)]
     pub alias: Option<ImageName>,
 }
 
 /// A share, as its source sees it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "workspace": "site", "accountId": "7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "status": "active",
+    "alias": "team/app", "pendingShareId": null, "sharedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11",
+    "createdAt": "2026-01-01T00:00:00Z", "expiresAt": null
+})))]
 pub struct ShareView {
     /// The name of the workspace that it is shared with.
+    #[schema(value_type = WorkspaceName, inline)]
     pub workspace: String,
     /// The id of that workspace's account.
+    #[schema(value_type = Id)]
     pub account_id: String,
     /// `active` or `pending`.
+    #[schema(value_type = Status)]
     pub status: &'static str,
     /// What the other workspace calls it.
+    #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// The id to accept, decline or withdraw it by, while it is pending.
+    #[schema(value_type = Option<Id>, required)]
     pub pending_share_id: Option<String>,
     /// Who shared it.
     pub shared_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends unless it is accepted, while it is pending.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
 }
 
@@ -78,31 +110,48 @@ impl From<&Share> for ShareView {
 }
 
 /// A share that waits, as both sides see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "0b9f4a2e-6d0c-4f7b-9a53-5f4f4c0f1d2e", "imageName": "team/app", "alias": "team/app",
+    "sourceWorkspace": "shop", "sourceAccountId": "7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11",
+    "targetWorkspace": "partner", "targetAccountId": "3c1b6a1e-0a4b-4b0e-8f7d-2a9d5b1f4c77",
+    "sharedBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "createdAt": "2026-01-01T00:00:00Z",
+    "expiresAt": "2026-01-08T00:00:00Z"
+})))]
 pub struct PendingShareView {
     /// Its id.
+    #[schema(value_type = Id)]
     pub id: String,
     /// The image, as its owner calls it.
+    #[schema(value_type = names::ImageName)]
     pub image_name: String,
     /// What the target will call it, unless it says otherwise.
+    #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// Whose it is.
+    #[schema(value_type = WorkspaceName, inline)]
     pub source_workspace: String,
     /// The id of the account of that workspace.
+    #[schema(value_type = Id)]
     pub source_account_id: String,
     /// Who may accept it.
+    #[schema(value_type = WorkspaceName, inline)]
     pub target_workspace: String,
     /// The id of the account of that workspace.
+    #[schema(value_type = Id)]
     pub target_account_id: String,
     /// Who shared it.
     pub shared_by: String,
     /// When.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it ends unless it is accepted.
+    #[schema(value_type = Option<Time>, required)]
     pub expires_at: Option<String>,
     /// Whether the target has something of this name: then it takes another alias. Only the target is told.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
     pub has_conflict: Option<bool>,
 }
 
@@ -142,7 +191,10 @@ impl Images {
         request: ShareRequest,
     ) -> Result<Shared, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.share_once(&granted, &request).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.share_once(&granted, &request).await)
+        })
+        .await
     }
 
     async fn share_once(
@@ -160,9 +212,8 @@ impl Images {
                 repository.name
             )));
         }
-        change.lock(repository.id, Lock::Shared).await?;
-        // It may have gone while we waited for the lock.
-        find_in(&mut change, granted.repository()).await?;
+        let name = granted.repository();
+        let repository = hold(&mut change, name, &repository, Lock::Shared).await?;
         let own = granted.workspace();
         let target = target(&mut change, own, request).await?;
         match change.share_to(repository.id, &target.id).await? {
@@ -179,7 +230,7 @@ impl Images {
             None => {}
         }
         let limit = self.options.shares_per_workspace;
-        if change.count_shares_of(&own.id).await? >= limit {
+        if change.count_shares_of(&own.id, now).await? >= limit {
             return Err(RequestError::Conflict(format!(
                 "this workspace gives {limit} shares, which is the limit: end some first"
             )));
@@ -267,8 +318,10 @@ impl Images {
         force: bool,
     ) -> Result<ShareView, RequestError> {
         let (this, granted, target) = (self.clone(), granted.clone(), target.to_owned());
-        to_the_end(async move { with_retries!(this.unshare_once(&granted, &target, force).await) })
-            .await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.unshare_once(&granted, &target, force).await)
+        })
+        .await
     }
 
     async fn unshare_once(
@@ -290,8 +343,9 @@ impl Images {
         if repository.share_id.is_some() {
             return Err(unknown());
         }
-        // Leases are made under the shared lock: none comes in between.
-        change.lock(repository.id, Lock::Exclusive).await?;
+        // Leases are made, and shares accepted, under the shared lock: neither comes in between.
+        let name = granted.repository();
+        let repository = hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let workspace = change.workspace_by_name(target).await?;
         let workspace = workspace.ok_or_else(unknown)?;
         let share = change.share_to(repository.id, &workspace.id).await?;
@@ -327,7 +381,10 @@ impl Images {
     /// Gives an alias up: by the workspace that has it.
     pub async fn drop_alias(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
         let (this, granted) = (self.clone(), granted.clone());
-        to_the_end(async move { with_retries!(this.drop_alias_once(&granted).await) }).await
+        self.in_turn(Arc::clone(granted.workspace()), async move {
+            with_retries!(this.drop_alias_once(&granted).await)
+        })
+        .await
     }
 
     async fn drop_alias_once(&self, granted: &Granted<Manage>) -> Result<ShareView, RequestError> {
@@ -340,12 +397,13 @@ impl Images {
                 "this image is the workspace's own, and not shared to it: name the workspace to end a share of it",
             )));
         };
-        change.lock(repository.id, Lock::Exclusive).await?;
+        let name = granted.repository();
+        hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let share = change.share(share_id).await?;
-        let share = share.ok_or_else(|| super::no_image(granted.repository()))?;
+        let share = share.ok_or_else(|| super::no_image(name))?;
         refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
         if !change.end_share(&share.id).await? {
-            return Err(super::no_image(granted.repository()));
+            return Err(super::no_image(name));
         }
         let own = granted.workspace_id();
         tell(
@@ -395,8 +453,10 @@ impl Images {
         request: AcceptRequest,
     ) -> Result<ShareView, RequestError> {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
-        to_the_end(async move { with_retries!(this.accept_once(&manager, &id, &request).await) })
-            .await
+        self.in_turn(Arc::clone(manager.workspace()), async move {
+            with_retries!(this.accept_once(&manager, &id, &request).await)
+        })
+        .await
     }
 
     async fn accept_once(
@@ -408,7 +468,7 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let share = received(&mut change, manager, id).await?;
+        let share = received(&mut change, manager, id, Lock::Shared).await?;
         let accepted = || RequestError::Conflict(String::from("the share is accepted already"));
         if share.status == ShareStatus::Active {
             return Err(accepted());
@@ -423,7 +483,6 @@ impl Images {
         let alias = request.alias.as_ref().unwrap_or(&share.alias);
         manager.image::<Manage>(alias)?;
         let name = alias_name(&share.target.prefix, alias)?;
-        change.lock(share.repository_id, Lock::Shared).await?;
         if !change.activate_share(id, alias).await? {
             return Err(accepted());
         }
@@ -454,7 +513,9 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         manager.confirm(&mut change, now).await?;
-        let share = received(&mut change, manager, id).await?;
+        // Nobody accepts it in between: that is done under the shared lock.
+        let share = received(&mut change, manager, id, Lock::Exclusive).await?;
+        manager.image::<Manage>(&share.alias)?;
         if share.status == ShareStatus::Active || !change.end_share(id).await? {
             return Err(no_such_share(id));
         }
@@ -478,7 +539,7 @@ async fn target(
     change: &mut Transaction,
     own: &Workspace,
     request: &ShareRequest,
-) -> Result<std::sync::Arc<Workspace>, RequestError> {
+) -> Result<Arc<Workspace>, RequestError> {
     let found = change.workspace_by_name(&request.target_workspace).await?;
     let account_id = request.target_account_id.as_ref();
     let account_id = account_id.unwrap_or(&own.account_id);
@@ -497,16 +558,19 @@ async fn target(
     Ok(target)
 }
 
-/// A share that was made to the manager's workspace.
+/// A share that was made to the manager's workspace, with its image held.
 async fn received(
     change: &mut Transaction,
     manager: &Manager<ToAdminister>,
     id: &str,
+    lock: Lock,
 ) -> Result<Share, RequestError> {
     let share = change.share(id).await?.ok_or_else(|| no_such_share(id))?;
     let own = &manager.workspace().id;
     if share.target.workspace_id == *own {
-        return Ok(share);
+        change.lock(share.repository_id, lock).await?;
+        // It may have been withdrawn, declined or accepted while we waited for the lock.
+        return change.share(id).await?.ok_or_else(|| no_such_share(id));
     }
     if share.source.workspace_id == *own {
         return Err(RequestError::Forbidden(format!(

@@ -1,41 +1,57 @@
 //! Tags of an image: a page of them, one, what it pointed to before, and pointing it elsewhere.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use berth_storage::Digest;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::catalogue::Readable;
-use super::{Images, RequestError, find_in};
+use super::{Images, RequestError, find_in, names};
 use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manager, Push, ToChange, ToRead};
 use crate::clock::Millis;
+use crate::grammar::{Id, Time};
 use crate::listed::Listed;
 use crate::metadata::{
     Lock, Repository, TagChange, TagPage, TagRow, TagTarget, Transaction, Workspace,
 };
 use crate::oci::{ImageName, Precondition, Tag};
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::with_retries;
 
 /// A tag, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "name": "v1", "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "mediaType": "application/vnd.oci.image.index.v1+json", "sizeBytes": 4_262_144, "platforms": ["linux/amd64"],
+    "createdAt": "2026-01-01T00:00:00Z", "updatedAt": "2026-01-02T00:00:00Z",
+    "lastPulledAt": "2026-01-03T00:00:00Z", "leaseCount": 2
+})))]
 pub struct TagView {
     /// The tag.
+    #[schema(value_type = names::Tag)]
     pub name: Tag,
     /// What it points to.
+    #[schema(value_type = names::Digest)]
     pub digest: Digest,
     /// The type of that.
     pub media_type: String,
     /// What that weighs, with all that it needs.
     pub size_bytes: u64,
     /// What it runs on, as far as it is known.
+    #[schema(value_type = Vec<names::Platform>)]
     pub platforms: Vec<String>,
     /// When the tag was made.
+    #[schema(value_type = Time)]
     pub created_at: String,
     /// When it was last pointed anywhere.
+    #[schema(value_type = Time)]
     pub updated_at: String,
     /// When somebody pulled it last, to the owner of the image.
+    #[schema(value_type = Option<Time>, required)]
     pub last_pulled_at: Option<String>,
     /// Leases on what it points to, up to a thousand: all of them to the owner, their own to others.
     pub lease_count: u64,
@@ -58,22 +74,33 @@ impl TagView {
 }
 
 /// What a tag points to, or pointed to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "current": true,
+    "setBy": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "setAt": "2026-01-01T00:00:00Z", "endedBy": null,
+    "endedAt": null, "deletionId": null
+})))]
 pub struct TagTargetView {
     /// What it is.
+    #[schema(value_type = names::Digest)]
     pub digest: Digest,
     /// Whether it points there now.
     pub current: bool,
     /// Who pointed it there, to the owner of the image.
+    #[schema(required)]
     pub set_by: Option<String>,
     /// When.
+    #[schema(value_type = Time)]
     pub set_at: String,
     /// Who pointed it elsewhere or deleted it, to the owner of the image.
+    #[schema(required)]
     pub ended_by: Option<String>,
     /// When.
+    #[schema(value_type = Option<Time>, required)]
     pub ended_at: Option<String>,
     /// The deletion that can bring it back, if it was deleted.
+    #[schema(value_type = Option<Id>, required)]
     pub deletion_id: Option<String>,
 }
 
@@ -101,10 +128,11 @@ pub enum TagOrder {
 }
 
 /// Where to point a tag.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PromoteRequest {
     /// A manifest of the image.
+    #[schema(value_type = names::Digest)]
     pub digest: Digest,
 }
 
@@ -253,8 +281,11 @@ impl Images {
             precondition,
         };
         let this = self.clone();
-        let repository =
-            to_the_end(async move { with_retries!(this.promote_once(&promotion).await) }).await?;
+        let repository = self
+            .in_turn(Arc::clone(manager.workspace()), async move {
+                with_retries!(this.promote_once(&promotion).await)
+            })
+            .await?;
         let found = Readable {
             name: repository.name.clone(),
             repository,

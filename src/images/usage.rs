@@ -1,15 +1,21 @@
 //! What workspaces use.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::names::WorkspaceName;
 use super::{Images, RequestError};
 use crate::auth::{Manager, Principal, Right, ToRead, require};
 use crate::listed::Listed;
 use crate::metadata::UsageRow;
 
 /// What a workspace uses. What it holds is counted in the background and is seconds old.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "storedBytes": 4_262_144, "logicalBytes": 8_524_288, "deletedBytes": 0, "quotaBytes": null, "images": 2,
+    "tags": 5, "sharedIn": 1, "sharedOut": 2, "egressBytes": 12_786_432
+})))]
 pub struct UsageView {
     /// What it stores, each digest once.
     pub stored_bytes: u64,
@@ -18,6 +24,7 @@ pub struct UsageView {
     /// What only deletions hold that can still be undone.
     pub deleted_bytes: u64,
     /// How much it may store; none without a limit.
+    #[schema(required)]
     pub quota_bytes: Option<u64>,
     /// Its images.
     pub images: u64,
@@ -32,10 +39,11 @@ pub struct UsageView {
 }
 
 /// What one of several workspaces uses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceUsageView {
     /// The name of the workspace.
+    #[schema(value_type = WorkspaceName, inline)]
     pub workspace: String,
     /// What it uses.
     #[serde(flatten)]

@@ -6,6 +6,7 @@ use super::Metadata;
 use super::database::{Transaction, on};
 use super::dialect::{Statement, json_list, over_list};
 use super::error::{MetadataError, parse, to_i64, to_u64};
+use super::leases::LeaseHolder;
 use super::memory::Mark;
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
@@ -422,12 +423,12 @@ impl Transaction {
         Ok(rows.into_iter().map(|(name,)| name).collect())
     }
 
-    /// Brings the tags of a deletion back.
+    /// Brings the tags of a deletion back; how many there were.
     pub async fn restore_tags(
         &mut self,
         repository: RepositoryId,
         deletion: &str,
-    ) -> Result<(), MetadataError> {
+    ) -> Result<u64, MetadataError> {
         let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
             "INSERT INTO tags (repository_id, name, digest, created_at, updated_by, updated_at) \
              SELECT repository_id, name, digest, set_at, set_by, set_at FROM tag_history WHERE deletion_id = $1 \
@@ -442,13 +443,13 @@ impl Transaction {
         self.forget_history_of(deletion).await
     }
 
-    async fn forget_history_of(&mut self, deletion: &str) -> Result<(), MetadataError> {
+    async fn forget_history_of(&mut self, deletion: &str) -> Result<u64, MetadataError> {
         Ok(
             on!(self.connection(), c => sqlx::query("DELETE FROM tag_history WHERE deletion_id = $1")
             .bind(deletion)
             .execute(c)
             .await
-            .map(|_| ()))?,
+            .map(|done| done.rows_affected()))?,
         )
     }
 
@@ -562,27 +563,31 @@ impl Transaction {
         )
     }
 
-    /// Whether somebody leases what a deletion hides.
-    pub async fn is_deletion_leased(
+    /// Who leases what a deletion hides.
+    pub async fn leases_on_deletion(
         &mut self,
         deletion: &Deletion,
         now: Millis,
-    ) -> Result<bool, MetadataError> {
+        limit: u32,
+    ) -> Result<Vec<LeaseHolder>, MetadataError> {
         let Some(repository) = deletion.repository_id else {
-            return Ok(false);
+            return Ok(Vec::new());
         };
-        let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "SELECT leases.holder FROM leases JOIN manifests ON manifests.repository_id = leases.repository_id \
+        let rows: Vec<(String, String, i64)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT workspaces.name, leases.holder, leases.expires_at FROM leases \
+             JOIN workspaces ON workspaces.id = leases.workspace_id \
+             JOIN manifests ON manifests.repository_id = leases.repository_id \
              AND manifests.digest = leases.digest WHERE leases.repository_id = $1 AND leases.expires_at > $2 \
-             AND (manifests.deletion_id = $3 OR $4 = 'image') LIMIT 1",
+             AND (manifests.deletion_id = $3 OR $4 = 'image') LIMIT $5",
         )
         .bind(repository.0)
         .bind(now.0)
         .bind(&deletion.id)
         .bind(deletion.kind.as_str())
-        .fetch_optional(c)
+        .bind(i64::from(limit))
+        .fetch_all(c)
         .await)?;
-        Ok(row.is_some())
+        Ok(rows.into_iter().map(LeaseHolder::from).collect())
     }
 
     /// Does a part of a deletion for good: at most about `limit` rows of each kind. `true` when nothing is left to do.
@@ -594,8 +599,12 @@ impl Transaction {
     ) -> Result<bool, MetadataError> {
         if let Some(repository) = deletion.repository_id {
             match deletion.kind {
-                DeletionKind::Tag => self.forget_history_of(&deletion.id).await?,
+                DeletionKind::Tag => {
+                    self.forget_history_of(&deletion.id).await?;
+                }
                 DeletionKind::Manifest => {
+                    // Of a manifest that was pushed again only the history is left.
+                    self.forget_history_of(&deletion.id).await?;
                     let digests: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
                         "SELECT digest FROM manifests WHERE deletion_id = $1",
                     )

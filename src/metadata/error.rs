@@ -36,6 +36,11 @@ pub enum MetadataError {
 }
 
 impl MetadataError {
+    /// Another change came in between: what this one began with is not what it would end with.
+    pub(crate) fn overtaken() -> Self {
+        Self::Conflict(sqlx::Error::RowNotFound)
+    }
+
     /// Whether the same change may succeed when it is tried again at once.
     #[must_use]
     pub fn is_conflict(&self) -> bool {

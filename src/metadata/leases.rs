@@ -3,16 +3,19 @@
 use berth_storage::Digest;
 
 use super::Metadata;
-use super::database::{Transaction, on};
+use super::database::{Connection, Transaction, on};
 use super::error::{MetadataError, parse};
 use super::repositories::RepositoryId;
 use crate::clock::Millis;
+use crate::oci::RepositoryName;
 
 /// A lease, as its workspace sees it.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// Its name in its workspace.
     pub holder: String,
+    /// The name that the image has for the workspace.
+    pub repository: RepositoryName,
     /// The reference that was leased, as it was given.
     pub image: String,
     /// What it pins.
@@ -30,6 +33,8 @@ pub struct NewLease<'a> {
     pub holder: &'a str,
     /// The repository, whosever it is.
     pub repository: RepositoryId,
+    /// The name that it has for the workspace.
+    pub name: &'a RepositoryName,
     /// What it pins.
     pub digest: &'a Digest,
     /// The reference, as it was given.
@@ -66,9 +71,20 @@ pub struct LeaseHolder {
     pub expires_at: Millis,
 }
 
+impl From<(String, String, i64)> for LeaseHolder {
+    fn from((workspace, holder, expires_at): (String, String, i64)) -> Self {
+        Self {
+            workspace,
+            holder,
+            expires_at: Millis(expires_at),
+        }
+    }
+}
+
 #[derive(sqlx::FromRow)]
 struct LeaseRow {
     holder: String,
+    repository: String,
     image: String,
     digest: String,
     expires_at: i64,
@@ -80,11 +96,30 @@ impl TryFrom<LeaseRow> for Lease {
     fn try_from(row: LeaseRow) -> Result<Self, MetadataError> {
         Ok(Self {
             holder: row.holder,
+            repository: parse("repository name", &row.repository)?,
             image: row.image,
             digest: parse("digest", &row.digest)?,
             expires_at: Millis(row.expires_at),
         })
     }
+}
+
+async fn find(
+    connection: Connection<'_>,
+    workspace_id: &str,
+    holder: &str,
+    now: Millis,
+) -> Result<Option<Lease>, MetadataError> {
+    let row: Option<LeaseRow> = on!(connection, c => sqlx::query_as(
+        "SELECT holder, repository, image, digest, expires_at FROM leases \
+         WHERE workspace_id = $1 AND holder = $2 AND expires_at > $3",
+    )
+    .bind(workspace_id)
+    .bind(holder)
+    .bind(now.0)
+    .fetch_optional(c)
+    .await)?;
+    row.map(Lease::try_from).transpose()
 }
 
 impl Metadata {
@@ -98,7 +133,7 @@ impl Metadata {
     ) -> Result<Vec<Lease>, MetadataError> {
         let mut reader = self.read().await?;
         let rows: Vec<LeaseRow> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT holder, image, digest, expires_at FROM leases \
+            "SELECT holder, repository, image, digest, expires_at FROM leases \
              WHERE workspace_id = $1 AND holder > $2 AND expires_at > $3 ORDER BY holder LIMIT $4",
         )
         .bind(workspace_id)
@@ -118,69 +153,54 @@ impl Metadata {
         now: Millis,
     ) -> Result<Option<Lease>, MetadataError> {
         let mut reader = self.read().await?;
-        let row: Option<LeaseRow> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT holder, image, digest, expires_at FROM leases \
-             WHERE workspace_id = $1 AND holder = $2 AND expires_at > $3",
-        )
-        .bind(workspace_id)
-        .bind(holder)
-        .bind(now.0)
-        .fetch_optional(c)
-        .await)?;
-        row.map(Lease::try_from).transpose()
+        find(reader.connection(), workspace_id, holder, now).await
     }
 }
 
 impl Transaction {
-    /// Leases of a workspace other than one.
-    pub async fn count_other_leases(
+    /// How many leases a workspace holds.
+    pub async fn count_leases(
         &mut self,
         workspace_id: &str,
-        holder: &str,
         now: Millis,
     ) -> Result<u64, MetadataError> {
         let (count,): (i64,) = on!(self.connection(), c => sqlx::query_as(
-            "SELECT COUNT(*) FROM leases WHERE workspace_id = $1 AND holder <> $2 AND expires_at > $3",
+            "SELECT COUNT(*) FROM leases WHERE workspace_id = $1 AND expires_at > $2",
         )
         .bind(workspace_id)
-        .bind(holder)
         .bind(now.0)
         .fetch_one(c)
         .await)?;
         Ok(count.unsigned_abs())
     }
 
-    /// What a lease pins now.
-    pub async fn leased_digest(
+    /// One lease of a workspace, as this change sees it.
+    pub async fn lease(
         &mut self,
         workspace_id: &str,
         holder: &str,
-    ) -> Result<Option<Digest>, MetadataError> {
-        let row: Option<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "SELECT digest FROM leases WHERE workspace_id = $1 AND holder = $2",
-        )
-        .bind(workspace_id)
-        .bind(holder)
-        .fetch_optional(c)
-        .await)?;
-        row.map(|(digest,)| parse("digest", &digest)).transpose()
+        now: Millis,
+    ) -> Result<Option<Lease>, MetadataError> {
+        find(self.connection(), workspace_id, holder, now).await
     }
 
     /// Writes a lease; one of the same holder is renewed or moved.
     ///
     /// # Errors
-    /// [`MetadataError::Conflict`] when the manifest went away at the same time.
+    /// [`MetadataError::Conflict`] when the manifest or the workspace went away at the same time.
     pub async fn put_lease(&mut self, lease: &NewLease<'_>) -> Result<(), MetadataError> {
+        self.hold_workspace(lease.workspace_id).await?;
         Ok(on!(self.connection(), c => sqlx::query(
-            "INSERT INTO leases (workspace_id, holder, repository_id, digest, image, created_by, created_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+            "INSERT INTO leases (workspace_id, holder, repository_id, repository, digest, image, created_by, created_at, \
+             expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
              ON CONFLICT (workspace_id, holder) DO UPDATE SET repository_id = excluded.repository_id, \
-             digest = excluded.digest, image = excluded.image, created_by = excluded.created_by, \
+             repository = excluded.repository, digest = excluded.digest, image = excluded.image, created_by = excluded.created_by, \
              expires_at = excluded.expires_at",
         )
         .bind(lease.workspace_id)
         .bind(lease.holder)
         .bind(lease.repository.0)
+        .bind(lease.name.as_str())
         .bind(lease.digest.to_string())
         .bind(lease.image)
         .bind(lease.actor)
@@ -243,14 +263,7 @@ impl Transaction {
         .bind(i64::from(limit))
         .fetch_all(c)
         .await)?;
-        Ok(rows
-            .into_iter()
-            .map(|(workspace, holder, expires_at)| LeaseHolder {
-                workspace,
-                holder,
-                expires_at: Millis(expires_at),
-            })
-            .collect())
+        Ok(rows.into_iter().map(LeaseHolder::from).collect())
     }
 
     /// Forgets leases that have ended, at most `limit`; how many.

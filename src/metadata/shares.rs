@@ -289,15 +289,18 @@ impl Transaction {
         row.map(Share::try_from).transpose()
     }
 
-    /// How many shares a workspace gives, of all its images.
+    /// How many shares a workspace gives, of all its images; expired ones are none.
     pub async fn count_shares_of(
         &mut self,
         source_workspace_id: &str,
+        now: Millis,
     ) -> Result<u64, MetadataError> {
         let (count,): (i64,) = on!(self.connection(), c => sqlx::query_as(
-            "SELECT COUNT(*) FROM shares WHERE source_workspace_id = $1",
+            "SELECT COUNT(*) FROM shares WHERE source_workspace_id = $1 \
+             AND (expires_at IS NULL OR expires_at > $2)",
         )
         .bind(source_workspace_id)
+        .bind(now.0)
         .fetch_one(c)
         .await)?;
         Ok(count.unsigned_abs())

@@ -1,18 +1,35 @@
 //! The audit log as admins and operators read it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Listed, Tenancy, require};
 use crate::auth::{Principal, RequestError, Right};
-use crate::metadata::AuditEvent;
+use crate::grammar::{Time, documented, word};
+use crate::metadata::{AuditEvent, AuditOutcome};
+
+enum Outcome {}
+documented!(
+    Outcome,
+    word(
+        "How it went.",
+        [AuditOutcome::Allowed, AuditOutcome::Refused].map(AuditOutcome::as_str)
+    )
+);
 
 /// An event, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(examples(json!({
+    "id": "42", "at": "2026-01-01T00:00:00Z", "actor": "key:7f0b7a56-8a0f-4c5e-9a67-0d5f0f5b6a11", "action": "image.delete",
+    "target": "t-shop/team/app", "outcome": "allowed", "reason": null, "address": "192.0.2.7",
+    "requestId": "a462c60da049429fc69088820bfc7663", "count": 1
+})))]
 pub struct AuditEventView {
     /// Its id: later ones have higher ones.
     pub id: String,
     /// When it happened, the first time where it is a sum.
+    #[schema(value_type = Time)]
     pub at: String,
     /// Who: `key:<id>` or `credential:<id>`.
     pub actor: String,
@@ -21,12 +38,16 @@ pub struct AuditEventView {
     /// To what.
     pub target: String,
     /// `allowed` or `refused`.
+    #[schema(value_type = Outcome)]
     pub outcome: &'static str,
     /// Why it was refused, or how it was done.
+    #[schema(required)]
     pub reason: Option<String>,
     /// Where the request came from; none for what the command line did to a stopped server.
+    #[schema(required)]
     pub address: Option<String>,
     /// The id of the request: that of the first where it is a sum.
+    #[schema(required)]
     pub request_id: Option<String>,
     /// How often: refusals of one actor, action and reason are one event in a minute.
     pub count: u64,

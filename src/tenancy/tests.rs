@@ -103,6 +103,7 @@ fn code<T>(result: Result<T, RequestError>) -> &'static str {
         Err(RequestError::Conflict(_)) => "conflict",
         Err(RequestError::InUse(_)) => "in_use",
         Err(RequestError::Gone(_)) => "gone",
+        Err(RequestError::Busy(_)) => "busy",
         Err(RequestError::PreconditionFailed(_)) => "precondition_failed",
         Err(RequestError::Throttled(_)) => "throttled",
         Err(RequestError::Metadata(_)) => "metadata",

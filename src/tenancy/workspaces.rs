@@ -334,6 +334,7 @@ impl Tenancy {
         }
         // Without images it shares none; what others shared with it ends here.
         change.end_shares_to(&workspace.id).await?;
+        // Nobody could end its leases any more.
         change.end_leases_of(&workspace.id).await?;
         let id = Some(workspace.id.as_str());
         let event = audit::done(principal, id, "workspace.delete", &workspace.name, now);

@@ -27,17 +27,24 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("jsonwebtoken", &["src/auth/"]),
     (
         "utoipa",
-        &["src/http/", "src/tenancy/", "src/auth/", "src/grammar.rs"],
+        &[
+            "src/http/",
+            "src/tenancy/",
+            "src/images/",
+            "src/auth/",
+            "src/grammar.rs",
+        ],
     ),
     ("object_store", &["storage/src/"]),
     ("sha2", &["storage/src/"]),
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 19] = [
+const MODULES: [(&str, &[&str]); 20] = [
     ("grammar", &[]),
     ("listed", &[]),
     ("retries", &[]),
+    ("turns", &[]),
     ("shares", &[]),
     ("clock", &[]),
     ("config", &[]),
@@ -48,6 +55,7 @@ const MODULES: [(&str, &[&str]); 19] = [
         "auth",
         &[
             "grammar",
+            "turns",
             "shares",
             "clock",
             "config",
@@ -78,7 +86,8 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "images",
         &[
-            "grammar", "clock", "config", "oci", "metadata", "auth", "audit", "listed", "retries",
+            "grammar", "turns", "clock", "config", "oci", "metadata", "auth", "audit", "listed",
+            "retries",
         ],
     ),
     (
@@ -89,6 +98,8 @@ const MODULES: [(&str, &[&str]); 19] = [
         "http",
         &[
             "grammar",
+            "turns",
+            "turns",
             "shares",
             "clock",
             "config",
@@ -109,6 +120,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "app",
         &[
+            "turns",
             "shares",
             "clock",
             "config",

@@ -26,6 +26,7 @@ mod raw;
 mod repairs;
 mod rotation;
 mod secrecy;
+mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 mod tenancy;

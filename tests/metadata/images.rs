@@ -226,6 +226,7 @@ async fn an_image_says_more_to_its_owner(fixture: Fixture) {
             workspace_id: workspace,
             holder,
             repository: repository.id,
+            name: &"t-1111/app".parse().unwrap(),
             digest: &digest,
             image: "app",
             actor: ACTOR,

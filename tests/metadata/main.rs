@@ -13,8 +13,10 @@
 mod audit;
 mod blobs;
 mod counters;
+mod deletions;
 mod fixture;
 mod images;
+mod leases;
 mod links;
 mod manifests;
 mod memory;
@@ -24,6 +26,7 @@ mod plans_of_pages;
 mod referrers;
 mod repositories;
 mod schema;
+mod shares;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
@@ -80,6 +83,9 @@ fn main() {
         images::contracts,
         counters::contracts,
         audit::contracts,
+        shares::contracts,
+        leases::contracts,
+        deletions::contracts,
         schema::contracts,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials(&contracts));

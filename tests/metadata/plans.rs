@@ -16,11 +16,15 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use berth::metadata::NewAuditEvent;
+use berth::metadata::{
+    DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
+    NewShare, Repository, ShareStatus, Transaction,
+};
 
 use crate::contracts;
 use crate::fixture::{
-    ACTOR, Fixture, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion, tag, tag_change,
+    ACTOR, Fixture, OTHER_WORKSPACE, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion,
+    tag, tag_change,
 };
 use crate::uploads::taken;
 
@@ -128,6 +132,8 @@ async fn tour(fixture: &Fixture) {
     rights(fixture).await;
     audit(fixture).await;
     lists(fixture, &repository, &digest).await;
+    share_and_lease(fixture, &manifest).await;
+    undo_and_purge(fixture).await;
     delete_and_collect(fixture, &manifest, &index).await;
 }
 
@@ -161,6 +167,140 @@ async fn audit(fixture: &Fixture) {
         let page = fixture.metadata.audit_events(workspace_id, Some(7), 10);
         page.await.unwrap();
     }
+}
+
+async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
+    let metadata = &fixture.metadata;
+    let repository = fixture.repository("t-1111/app").await.id;
+    let (alias, digest) = ("t-2222/alias".parse().unwrap(), manifest.digest());
+    let share = NewShare {
+        id: "share",
+        repository,
+        source_workspace_id: WORKSPACE,
+        target_workspace_id: OTHER_WORKSPACE,
+        status: ShareStatus::Pending,
+        alias: &"alias".parse().unwrap(),
+        actor: ACTOR,
+        now: START,
+        expires_at: Some(START),
+    };
+    let lease = NewLease {
+        workspace_id: OTHER_WORKSPACE,
+        holder: "web",
+        repository,
+        name: &"t-1111/app".parse().unwrap(),
+        digest: &digest,
+        image: "alias:latest",
+        actor: ACTOR,
+        now: START,
+        expires_at: START,
+    };
+    let filter = LeaseFilter {
+        repository,
+        digest: Some(&digest),
+        workspace_id: Some(OTHER_WORKSPACE),
+        but_not_of: Some(WORKSPACE),
+    };
+    let change = fixture.change(async |change| {
+        change.count_shares_of(WORKSPACE, START).await?;
+        change.insert_share(&share).await?;
+        change.share("share").await?;
+        change.share_to(repository, OTHER_WORKSPACE).await?;
+        change.shares_of(repository, START, 10).await?;
+        change.activate_share("share", share.alias).await?;
+        change.is_name_taken(&alias).await?;
+        change.claim_alias(&alias, repository, "share").await?;
+        change.count_leases(OTHER_WORKSPACE, START).await?;
+        change.lease(OTHER_WORKSPACE, "web", START).await?;
+        change.put_lease(&lease).await?;
+        change.lease_holders(&filter, START, 10).await?;
+        change.is_rooted(repository, &digest, START, START).await?;
+        change.end_lease(OTHER_WORKSPACE, "web", START).await?;
+        change.forget_ended_leases(START, 10).await?;
+        change.end_leases_of(OTHER_WORKSPACE).await?;
+        change.end_shares_to(OTHER_WORKSPACE).await?;
+        change.end_share("share").await?;
+        change.forget_expired_shares(START, 10).await
+    });
+    change.await.unwrap();
+    let shares = metadata.shares_of(repository, "", START, 10);
+    shares.await.unwrap();
+    for direction in [Direction::Incoming, Direction::Outgoing] {
+        let pending = metadata.pending_shares(WORKSPACE, direction, "", START, 10);
+        pending.await.unwrap();
+    }
+    metadata.leases(WORKSPACE, "", START, 10).await.unwrap();
+    metadata.lease(WORKSPACE, "web", START).await.unwrap();
+}
+
+/// Of an image of its own: all of it goes in the end.
+async fn undo_and_purge(fixture: &Fixture) {
+    let metadata = &fixture.metadata;
+    let repository = fixture.repository("t-1111/gone").await;
+    let blob = fixture.blob(repository.id, "gone").await;
+    let digest = fixture.manifest(repository.id, "gone", &[blob]).await;
+    let id = fixture.delete_manifest(&repository, &digest, START).await;
+    let change = fixture.change(async |change| {
+        change.tags_of(repository.id, None, "", 10).await?;
+        change.tags_of(repository.id, Some(&digest), "", 10).await?;
+        change.counted_size(repository.id).await?;
+        change.deletion_of_repository(repository.id).await?;
+        change.tags_in_the_way(&id, 10).await?;
+        change.restore_manifests(repository.id, &id).await?;
+        change.restore_tags(repository.id, &id).await?;
+        change.restore_links(repository.id, &id).await?;
+        change.forget_deletion(&id).await?;
+        for kind in [
+            DeletionKind::Tag,
+            DeletionKind::Blob,
+            DeletionKind::Manifest,
+            DeletionKind::Image,
+        ] {
+            purge(change, &repository, kind).await?;
+        }
+        change.forget_purged(START, 10).await
+    });
+    change.await.unwrap();
+    metadata.deletions(WORKSPACE, None, 10).await.unwrap();
+    metadata.due_deletions(START, 10).await.unwrap();
+}
+
+async fn purge(
+    change: &mut Transaction,
+    repository: &Repository,
+    kind: DeletionKind,
+) -> Result<(), MetadataError> {
+    let id = change
+        .open_deletion(&NewDeletion {
+            workspace_id: WORKSPACE,
+            repository: repository.id,
+            name: &repository.name,
+            kind,
+            subject: "a test",
+            tags: &[],
+            digests: &[],
+            bytes: 0,
+            actor: ACTOR,
+            now: START,
+            restorable_until: START,
+        })
+        .await?;
+    if kind == DeletionKind::Image {
+        change
+            .remove_repository(repository.id, &repository.name, &id)
+            .await?;
+        change
+            .restore_repository(repository.id, WORKSPACE, &repository.name)
+            .await?;
+        change
+            .remove_repository(repository.id, &repository.name, &id)
+            .await?;
+    }
+    change.end_undo(&id, START).await?;
+    let deletion = change.deletion(WORKSPACE, &id).await?.unwrap();
+    change.leases_on_deletion(&deletion, START, 10).await?;
+    assert!(change.purge(&deletion, START, 10).await?);
+    Ok(())
 }
 
 async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &TestManifest) {

@@ -34,6 +34,22 @@ impl Answer {
         self.body["data"].clone()
     }
 
+    /// The reason of a 409 and whoever stands in the way; panics with the whole answer when it is another one.
+    #[track_caller]
+    pub(crate) fn expect_in_use(self, reason: &str) -> Vec<String> {
+        assert_eq!(self.status.as_u16(), 409, "{:#}", self.body);
+        assert_eq!(self.body["error"]["code"], "conflict", "{:#}", self.body);
+        let details = &self.body["error"]["details"];
+        assert_eq!(details["reason"], reason, "{:#}", self.body);
+        let message = self.body["error"]["message"].as_str().unwrap();
+        let holders = details["holders"].as_array().unwrap().iter().map(|holder| {
+            let name = holder["name"].as_str().unwrap();
+            assert!(message.contains(name), "{message}");
+            format!("{} {name}", holder["kind"].as_str().unwrap())
+        });
+        holders.collect()
+    }
+
     /// The code and message of an error; panics with the whole answer when the status is another one.
     #[track_caller]
     pub(crate) fn expect_error(self, status: u16, code: &str) -> String {
@@ -79,12 +95,12 @@ impl Api {
         self.send(Method::POST, path, Some(body.to_string())).await
     }
 
-    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.send(Method::PATCH, path, Some(body.to_string())).await
-    }
-
     pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
         self.send(Method::PUT, path, Some(body.to_string())).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::PATCH, path, Some(body.to_string())).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {

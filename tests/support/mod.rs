@@ -15,6 +15,7 @@ pub(crate) mod database;
 pub(crate) mod distribution;
 pub(crate) mod process;
 pub(crate) mod raw;
+mod rows;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -202,11 +203,16 @@ impl TestRegistry {
 
     /// A new workspace `name` in the account `main`, with team key `<name>key`.
     pub(crate) async fn team(&self, name: &str) -> Team {
+        self.team_in("main", name).await
+    }
+
+    /// The same in another account.
+    pub(crate) async fn team_in(&self, account: &str, name: &str) -> Team {
         let operator = self.operator();
         let workspace = operator
             .post(
                 "/workspaces",
-                &json!({"name": name, "account": "main", "teamKey": format!("{name}key")}),
+                &json!({"name": name, "account": account, "teamKey": format!("{name}key")}),
             )
             .await
             .expect(201);

@@ -9,9 +9,11 @@ use super::error::ApiError;
 use super::extract::{
     Force, ListQuery, Manage, PathDigest, PathId, PathImage, PathTag, answer, listed,
 };
+use super::openapi::InWorkspace;
 use crate::auth::{
     Delete, Granted, Manager, RequestError, Right, ToAdminister, ToChange, ToRead, require,
 };
+use crate::images::DeletionView;
 use crate::oci::{ImageName, Reference};
 
 /// The list, as its cursors name it.
@@ -29,6 +31,21 @@ fn granted(
     manager.image(image)
 }
 
+/// Deletes an image with all its tags (developer).
+///
+/// It can be restored until the undo window is over; its name is free at once.
+#[utoipa::path(
+    delete, path = "/api/v1/images/{name}", tag = "deletions", operation_id = "image",
+    params(InWorkspace, PathImage, Force),
+    responses(
+        (status = 200, description = "The deletion, by whose id the image is restored.", body = DeletionView),
+        (status = 403, description = "The role of this key does not allow it, or not `force`; the key is narrowed to something \
+            else; or the image was shared with this workspace."),
+        (status = 404, description = "There is no such image in this workspace."),
+        (status = 409, description = "Something stands in the way, and `details.holders` names it. `details.reason` is \
+            `protected`, `shared`, `immutable` or `leased`."),
+    )
+)]
 pub(super) async fn delete_image(
     State(http): State<Shared>,
     Manage(manager): Manage<ToChange>,
@@ -43,6 +60,19 @@ pub(super) async fn delete_image(
     ))
 }
 
+/// Deletes a tag; what it points to stays (developer).
+#[utoipa::path(
+    delete, path = "/api/v1/images/{name}/-/tags/{tag}", tag = "deletions", operation_id = "tag",
+    params(InWorkspace, PathImage, PathTag, Force),
+    responses(
+        (status = 200, description = "The deletion, by whose id the tag is restored.", body = DeletionView),
+        (status = 403, description = "The role of this key does not allow it, or not `force`; the key is narrowed to something \
+            else; or the image was shared with this workspace."),
+        (status = 404, description = "There is no such image in this workspace, or it has no such tag."),
+        (status = 409, description = "Something stands in the way, and `details.holders` names it. `details.reason` is \
+            `protected`, `shared`, `immutable` or `leased`."),
+    )
+)]
 pub(super) async fn delete_tag(
     State(http): State<Shared>,
     Manage(manager): Manage<ToChange>,
@@ -53,6 +83,19 @@ pub(super) async fn delete_tag(
     delete(&http, &manager, &image, &Reference::Tag(tag), force).await
 }
 
+/// Deletes a manifest, and the tags that point to it (developer).
+#[utoipa::path(
+    delete, path = "/api/v1/images/{name}/-/manifests/{digest}", tag = "deletions", operation_id = "manifest",
+    params(InWorkspace, PathImage, PathDigest, Force),
+    responses(
+        (status = 200, description = "The deletion, by whose id all of it is restored.", body = DeletionView),
+        (status = 403, description = "The role of this key does not allow it, or not `force`; the key is narrowed to something \
+            else; or the image was shared with this workspace."),
+        (status = 404, description = "There is no such image in this workspace, or it has no such manifest."),
+        (status = 409, description = "Something stands in the way, and `details.holders` names it. `details.reason` is \
+            `protected`, `shared`, `immutable`, `index_child` or `leased`."),
+    )
+)]
 pub(super) async fn delete_manifest(
     State(http): State<Shared>,
     Manage(manager): Manage<ToChange>,
@@ -81,6 +124,12 @@ async fn delete(
     ))
 }
 
+/// Lists what was deleted and can be restored or purged.
+#[utoipa::path(
+    get, path = "/api/v1/deletions", tag = "deletions",
+    params(InWorkspace, ListQuery),
+    responses((status = 200, description = "Deletions, newest first.", body = [DeletionView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     Manage(manager): Manage<ToRead>,
@@ -94,6 +143,18 @@ pub(super) async fn list(
     Ok(listed(LIST, &page))
 }
 
+/// Brings back all that went with a deletion (developer).
+#[utoipa::path(
+    post, path = "/api/v1/deletions/{id}/restore", tag = "deletions",
+    params(InWorkspace, PathId),
+    responses(
+        (status = 200, description = "What was restored.", body = DeletionView),
+        (status = 404, description = "There is no such deletion in this workspace, or it was restored already."),
+        (status = 409, description = "There is an image of this name again, a tag points elsewhere by now, or the image \
+            itself was deleted afterwards."),
+        (status = 410, description = "The undo window is over, or the deletion was purged."),
+    )
+)]
 pub(super) async fn restore(
     State(http): State<Shared>,
     Manage(manager): Manage<ToChange>,
@@ -105,6 +166,16 @@ pub(super) async fn restore(
     ))
 }
 
+/// Does a deletion for good, now (admin).
+#[utoipa::path(
+    post, path = "/api/v1/deletions/{id}/purge", tag = "deletions",
+    params(InWorkspace, PathId),
+    responses(
+        (status = 200, description = "What is gone for good.", body = DeletionView),
+        (status = 404, description = "There is no such deletion in this workspace, or it was restored or purged already."),
+        (status = 409, description = "Something of it is leased: `details.reason` is `leased`."),
+    )
+)]
 pub(super) async fn purge(
     State(http): State<Shared>,
     Manage(manager): Manage<ToAdminister>,

@@ -185,6 +185,9 @@ impl From<RequestError> for ApiError {
                 details: Some(Details { reason, holders }),
                 ..Self::new(StatusCode::CONFLICT, message)
             },
+            RequestError::Busy(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_SECONDS)
+            }
             RequestError::Gone(_) => Self::new(StatusCode::GONE, message),
             RequestError::PreconditionFailed(_) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, message)

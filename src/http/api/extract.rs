@@ -1,5 +1,7 @@
 //! What handlers of the management API take out of a request, with errors in its envelope.
 
+mod in_path;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -8,25 +10,26 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use berth_storage::{Digest, DigestError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::sync::Arc;
 use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use super::super::Shared;
-use super::super::access::segment;
 use super::super::query::{Pairs, PairsError};
 use super::super::respond::{JSON, WORKSPACE};
 use super::super::track::Notes;
 use super::error::ApiError;
+use super::openapi::optional;
 use crate::auth::{Manager, Principal, Wish, single_header};
-use crate::grammar::Id;
-use crate::images::LeaseHolderName;
 use crate::listed::Listed;
-use crate::oci::{ImageName, Tag, TagError};
-use crate::tenancy::{Name, check_named};
+use crate::tenancy::check_named;
+pub(super) use in_path::{
+    PathDigest, PathHolder, PathId, PathImage, PathName, PathTag, PathTarget,
+};
 
 /// Items on a page that names no limit.
 const DEFAULT_LIMIT: u32 = 100;
@@ -106,48 +109,6 @@ impl<W: Wish> FromRequestParts<Shared> for Manage<W> {
     }
 }
 
-/// The name of the image of the path, without the workspace's prefix.
-pub(super) struct PathImage(pub(super) ImageName);
-
-impl FromRequestParts<Shared> for PathImage {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        let text = segment(parts, "name").await?;
-        let name: ImageName = text.parse().map_err(|error| {
-            let hint = if text.contains([':', '@']) {
-                ": this call is about a whole image, so leave tag and digest out"
-            } else {
-                ""
-            };
-            ApiError::bad_request(format!("{error}{hint}"))
-        })?;
-        Ok(Self(name))
-    }
-}
-
-/// The workspace of the path that an image is shared with.
-pub(super) struct PathTarget(pub(super) String);
-
-impl FromRequestParts<Shared> for PathTarget {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "target").await?).map(Self)
-    }
-}
-
-/// The holder of the lease of the path.
-pub(super) struct PathHolder(pub(super) LeaseHolderName);
-
-impl FromRequestParts<Shared> for PathHolder {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        Ok(Self(segment(parts, "holder").await?.parse()?))
-    }
-}
-
 /// `?force=true`: whether the leases of others are overridden.
 pub(super) struct Force(pub(super) bool);
 
@@ -157,6 +118,21 @@ impl FromRequestParts<Shared> for Force {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
         flag(parts, "force").map(Self)
     }
+}
+
+impl IntoParams for Force {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![optional_flag(
+            "force",
+            "Whether leases of other workspaces are overridden, which takes an admin and is told to the audit log.",
+        )]
+    }
+}
+
+/// A parameter that [`flag`] reads, in the API's document.
+pub(super) fn optional_flag(name: &str, description: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::Boolean);
+    optional(ParameterIn::Query, name, description, schema)
 }
 
 /// A parameter of the query that may be given once.
@@ -172,75 +148,6 @@ pub(super) fn flag(parts: &Parts, name: &'static str) -> Result<bool, ApiError> 
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(ApiError::bad_request(format!("{name} is true or false"))),
-    }
-}
-
-/// The tag of the path.
-pub(super) struct PathTag(pub(super) Tag);
-
-impl FromRequestParts<Shared> for PathTag {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        let tag = segment(parts, "tag").await?.parse();
-        tag.map(Self)
-            .map_err(|error: TagError| ApiError::bad_request(error.to_string()))
-    }
-}
-
-/// The digest of the path.
-pub(super) struct PathDigest(pub(super) Digest);
-
-impl FromRequestParts<Shared> for PathDigest {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        let digest = segment(parts, "digest").await?.parse();
-        digest
-            .map(Self)
-            .map_err(|error: DigestError| ApiError::bad_request(error.to_string()))
-    }
-}
-
-/// A text that a database can be asked for.
-fn printable(text: String) -> Result<String, ApiError> {
-    if text.chars().any(char::is_control) {
-        return Err(ApiError::bad_request("the path has control characters"));
-    }
-    Ok(text)
-}
-
-/// The name of the account or workspace of the path.
-#[derive(IntoParams)]
-#[into_params(names("name"), parameter_in = Path)]
-pub(super) struct PathName(
-    /// The name of the account or workspace.
-    #[param(value_type = Name, inline)]
-    pub(super) String,
-);
-
-impl FromRequestParts<Shared> for PathName {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "name").await?).map(Self)
-    }
-}
-
-/// The id in the path.
-#[derive(IntoParams)]
-#[into_params(names("id"), parameter_in = Path)]
-pub(super) struct PathId(
-    /// The id.
-    #[param(value_type = Id, inline)]
-    pub(super) String,
-);
-
-impl FromRequestParts<Shared> for PathId {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, ApiError> {
-        printable(segment(parts, "id").await?).map(Self)
     }
 }
 

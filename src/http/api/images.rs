@@ -4,13 +4,22 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
+use utoipa::PartialSchema as _;
+use utoipa::openapi::path::{Parameter, ParameterIn};
 
 use super::super::Shared;
 use super::credentials::Hosts;
 use super::error::ApiError;
-use super::extract::{Json, ListQuery, Manage, PathImage, answer, flag, listed, parameter};
+use super::extract::{
+    Json, ListQuery, Manage, PathImage, answer, flag, listed, optional_flag, parameter,
+};
+use super::openapi::{InWorkspace, optional};
 use crate::auth::{ToAdminister, ToRead};
-use crate::images::{ImageFilter, ImagesQuery, ResolveRequest, UpdateImage};
+use crate::grammar::word;
+use crate::images::{
+    ImageDetails, ImageFilter, ImageView, ImagesQuery, Resolution, ResolveRequest, UpdateImage,
+    names,
+};
 use crate::oci::RepositoryName;
 
 /// Which images are asked for, and the list as its cursors name it: a page goes on where the same question stopped.
@@ -54,6 +63,40 @@ impl FromRequestParts<Shared> for Which {
     }
 }
 
+impl utoipa::IntoParams for Which {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let shared = word(
+            "`in`: those that others shared with the workspace. `out`: those that it shares with others, pending \
+             shares included. `none`: those that nobody shares.",
+            ["in", "out", "none"],
+        );
+        vec![
+            optional(
+                ParameterIn::Query,
+                "shared",
+                "Which images, by who shares them; all of them where it is left out.",
+                shared,
+            ),
+            optional(
+                ParameterIn::Query,
+                "name",
+                "What the names of the images begin with.",
+                names::ImageNameStart::schema(),
+            ),
+            optional_flag(
+                "platform",
+                "Whether those follow that every workspace may pull, under their full names.",
+            ),
+        ]
+    }
+}
+
+/// Lists images: those of the workspace, those that were shared with it, and platform images.
+#[utoipa::path(
+    get, path = "/api/v1/images", tag = "images",
+    params(InWorkspace, Which, ListQuery),
+    responses((status = 200, description = "Images by name, platform images last.", body = [ImageView]))
+)]
 pub(super) async fn list(
     State(http): State<Shared>,
     Manage(manager): Manage<ToRead>,
@@ -75,6 +118,17 @@ pub(super) async fn list(
     Ok(listed(&which.list, &page))
 }
 
+/// Shows an image with its newest tag.
+///
+/// A platform image is shown by its full name.
+#[utoipa::path(
+    get, path = "/api/v1/images/{name}", tag = "images",
+    params(InWorkspace, PathImage),
+    responses(
+        (status = 200, description = "The image.", body = ImageDetails),
+        (status = 404, description = "This workspace has no such image, and nobody shared one of this name with it."),
+    )
+)]
 pub(super) async fn show(
     State(http): State<Shared>,
     Manage(manager): Manage<ToRead>,
@@ -85,6 +139,18 @@ pub(super) async fn show(
     Ok(answer(StatusCode::OK, &found))
 }
 
+/// Changes what is decided about an image: what may be deleted, which tags move, who may pull (admin).
+#[utoipa::path(
+    patch, path = "/api/v1/images/{name}", tag = "images",
+    params(InWorkspace, PathImage),
+    request_body = UpdateImage,
+    responses(
+        (status = 200, description = "The image as it is now.", body = ImageDetails),
+        (status = 403, description = "The key is not an admin's, or is narrowed to other images; the image was shared \
+            with this workspace; or visibility is the operator's in this installation."),
+        (status = 404, description = "This workspace has no such image."),
+    )
+)]
 pub(super) async fn update(
     State(http): State<Shared>,
     Manage(manager): Manage<ToAdminister>,
@@ -99,6 +165,16 @@ pub(super) async fn update(
     Ok(answer(StatusCode::OK, &updated))
 }
 
+/// Tells whether the workspace may use an image reference, and what it names now.
+///
+/// What may not be used is no error: `usable` is false, and `reason` says why. Whether another workspace has an image
+/// is never told. Other registries are not asked; whether their images may be used is configured.
+#[utoipa::path(
+    post, path = "/api/v1/images/resolve", tag = "images",
+    params(InWorkspace),
+    request_body = ResolveRequest,
+    responses((status = 200, description = "What the reference came to.", body = Resolution))
+)]
 pub(super) async fn resolve(
     State(http): State<Shared>,
     Manage(manager): Manage<ToRead>,

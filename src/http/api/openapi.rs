@@ -6,7 +6,7 @@
 
 mod envelopes;
 mod examples;
-mod in_workspace;
+mod parameters;
 mod refusals;
 
 use std::sync::LazyLock;
@@ -25,10 +25,13 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use super::super::conditions::Known;
 use super::super::respond::{JSON, REVALIDATE, etag, response};
 use super::super::token;
-use super::{accounts, api_keys, credentials, operator_keys, signing_keys, whoami, workspaces};
+use super::{
+    accounts, api_keys, audit_events, credentials, deletions, images, leases, operator_keys,
+    shares, signing_keys, tags, usage, whoami, workspaces,
+};
 use envelopes::Envelopes;
 use examples::Examples;
-pub(super) use in_workspace::InWorkspace;
+pub(super) use parameters::{InWorkspace, OfWorkspace, optional};
 use refusals::Refusals;
 
 /// Where it is served.
@@ -41,8 +44,11 @@ the [OCI distribution specification](https://github.com/opencontainers/distribut
 described here.
 
 * Bodies are JSON objects in camelCase; an empty one is `{}`. Times are RFC 3339 in UTC, sizes are in bytes.
-* A success is `{\"success\":true,\"data\":…}`, an error `{\"success\":false,\"error\":{\"code\",\"message\"}}`.
+* A success is `{\"success\":true,\"data\":…}`, an error \
+`{\"success\":false,\"error\":{\"code\",\"message\",\"details\"?}}`.
 * Unknown fields in a request are a 400 that names them; a number out of range is a 400 that gives the range.
+* Names of images and holders of leases stand in paths as they are, slashes included; what is about a part of an image \
+comes after `/-/`: `/api/v1/images/team/app/-/tags/v1`.
 * Lists come in pages: `limit` says how long they are, and `nextCursor` is the `cursor` of the next one.
 * `HEAD` is answered wherever `GET` is, but for `/token`. Another method than those of a path is 405, and `Allow` names \
 them.
@@ -77,6 +83,33 @@ them.
         signing_keys::rotate,
         credentials::issue,
         credentials::revoke,
+        images::list,
+        images::show,
+        images::update,
+        images::resolve,
+        tags::list,
+        tags::show,
+        tags::history,
+        tags::promote,
+        deletions::delete_image,
+        deletions::delete_tag,
+        deletions::delete_manifest,
+        deletions::list,
+        deletions::restore,
+        deletions::purge,
+        shares::create,
+        shares::list,
+        shares::end,
+        shares::drop_alias,
+        shares::pending,
+        shares::accept,
+        shares::decline,
+        leases::put,
+        leases::list,
+        leases::show,
+        leases::delete,
+        usage::show,
+        audit_events::list,
         token::get_token,
         token::post_token,
         token::jwks,
@@ -89,6 +122,13 @@ them.
         (name = "operator-keys", description = "Who has the installation in hands."),
         (name = "signing-keys", description = "The keys that sign credentials and access tokens."),
         (name = "credentials", description = "Short-lived passwords for the registry."),
+        (name = "images", description = "What the workspace has, and what others let it pull."),
+        (name = "tags", description = "Where the tags of an image point, pointed, and shall point."),
+        (name = "deletions", description = "Deleting images, tags and manifests, and taking it back."),
+        (name = "shares", description = "Who else sees an image."),
+        (name = "leases", description = "What is in use, and so stays."),
+        (name = "usage", description = "What workspaces store and transfer."),
+        (name = "audit-events", description = "Who did what, and what was refused to whom."),
         (name = "tokens", description = "Access tokens for the registry, as its clients get them by themselves."),
         (name = "openapi", description = "This document."),
     ),

@@ -1,5 +1,5 @@
 //! The envelope of the management API's successes: an annotation names what the handler answers with, `body = View`, or
-//! `body = [View]` for a page of a list.
+//! `body = [View]` for a page of a list, or `body = inline(Choice)` for an untagged enum of both.
 
 use utoipa::Modify;
 use utoipa::openapi::path::Operation;
@@ -37,8 +37,11 @@ fn wrap(operation: &mut Operation) {
 
 fn success(data: RefOr<Schema>) -> RefOr<Schema> {
     let data = match data {
-        RefOr::T(Schema::Array(items)) => page(items),
-        data => data,
+        RefOr::T(Schema::OneOf(mut choice)) => {
+            choice.items = choice.items.into_iter().map(paged).collect();
+            RefOr::T(Schema::OneOf(choice))
+        }
+        data => paged(data),
     };
     let success = ObjectBuilder::new()
         .schema_type(Type::Boolean)
@@ -49,6 +52,13 @@ fn success(data: RefOr<Schema>) -> RefOr<Schema> {
         .required("success")
         .required("data")
         .into()
+}
+
+fn paged(data: RefOr<Schema>) -> RefOr<Schema> {
+    match data {
+        RefOr::T(Schema::Array(items)) => page(items),
+        data => data,
+    }
 }
 
 fn page(items: Array) -> RefOr<Schema> {

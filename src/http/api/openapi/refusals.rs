@@ -12,13 +12,13 @@ use utoipa::{Modify, ToSchema};
 
 use super::super::error::Failure;
 use super::super::owns;
-use super::in_workspace::WORKSPACE_HEADER;
 use super::operations;
+use super::parameters::WORKSPACE_HEADER;
 use crate::grammar::{documented, word};
 use crate::oci::ErrorCode;
 
 /// What is documented of a status where the operation says no more, and what a message may say.
-const REFUSALS: [(StatusCode, &str, &str); 11] = [
+const REFUSALS: [(StatusCode, &str, &str); 13] = [
     (
         StatusCode::BAD_REQUEST,
         "The request is not what this call takes; the message says what would be right.",
@@ -48,6 +48,16 @@ const REFUSALS: [(StatusCode, &str, &str); 11] = [
         StatusCode::CONFLICT,
         "It cannot be done as things are now.",
         "there is an account \"acme\" already",
+    ),
+    (
+        StatusCode::GONE,
+        "The time for it is over.",
+        "the deletion could be undone until 2026-01-08T00:00:00Z: push the image again",
+    ),
+    (
+        StatusCode::PRECONDITION_FAILED,
+        "The precondition does not hold.",
+        "the precondition does not hold: the reference does not exist",
     ),
     (
         StatusCode::PAYLOAD_TOO_LARGE,

@@ -1,0 +1,47 @@
+//! A look past the registry at its rows, and settings for which there is no call.
+
+use berth::config::DatabaseLocation;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+
+use super::TestRegistry;
+
+enum Rows {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl TestRegistry {
+    async fn rows(&self) -> Rows {
+        match self.config.database_location() {
+            DatabaseLocation::Sqlite(path) => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new()
+                    .filename(path)
+                    .foreign_keys(true);
+                Rows::Sqlite(SqliteConnection::connect_with(&options).await.unwrap())
+            }
+            DatabaseLocation::Postgres(url) => {
+                Rows::Postgres(PgConnection::connect(url.expose()).await.unwrap())
+            }
+        }
+    }
+
+    /// Changes rows. What the registry remembers of them is as it was: better before anybody has read them.
+    pub(crate) async fn execute(&self, statement: &str) {
+        let statement = AssertSqlSafe(statement.to_owned());
+        match self.rows().await {
+            Rows::Sqlite(mut c) => sqlx::query(statement).execute(&mut c).await.map(|_| ()),
+            Rows::Postgres(mut c) => sqlx::query(statement).execute(&mut c).await.map(|_| ()),
+        }
+        .unwrap();
+    }
+
+    /// The one number that a statement answers.
+    pub(crate) async fn number(&self, statement: &str) -> i64 {
+        let statement = AssertSqlSafe(statement.to_owned());
+        match self.rows().await {
+            Rows::Sqlite(mut c) => sqlx::query_scalar(statement).fetch_one(&mut c).await,
+            Rows::Postgres(mut c) => sqlx::query_scalar(statement).fetch_one(&mut c).await,
+        }
+        .unwrap()
+    }
+}
