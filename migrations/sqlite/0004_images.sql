@@ -11,6 +11,9 @@ CREATE INDEX repositories_workspace ON repositories (workspace_id);
 ALTER TABLE manifests ADD COLUMN total_bytes INTEGER;
 ALTER TABLE manifests ADD COLUMN platforms TEXT;
 
+DROP INDEX tag_history_ended;
+CREATE INDEX tag_history_former ON tag_history (ended_at) WHERE deletion_id IS NULL;
+
 CREATE INDEX tags_newest ON tags (repository_id, updated_at, name);
 
 -- A grant of an image to another workspace, which sees it under a name of its own. One that is pending waits for the

@@ -109,8 +109,10 @@ const LEASES: Table = Table {
 /// Every kind of path that is folded.
 const TABLES: &[Table] = &[DISTRIBUTION, IMAGES, LEASES];
 
-/// What is asked for by POST here; by another method it is an image with this name.
+/// What is asked for by POST here; by a method that images have it is an image with this name.
 const RESOLVE: &str = "/api/v1/images/resolve";
+/// Another method is refused as one of [`RESOLVE`], since that is what the API's document has at this path.
+const METHODS_OF_IMAGES: [Method; 4] = [Method::GET, Method::HEAD, Method::PATCH, Method::DELETE];
 /// The same path in a form that the route of [`RESOLVE`] does not fit.
 const IMAGE_NAMED_RESOLVE: &str = "/api/v1/images/%72esolve";
 
@@ -128,7 +130,7 @@ pub fn fold_request<B>(mut request: Request<B>) -> Request<B> {
         return request;
     }
     let folded = match fold_path(request.uri().path()) {
-        Cow::Borrowed(RESOLVE) if request.method() != Method::POST => {
+        Cow::Borrowed(RESOLVE) if METHODS_OF_IMAGES.contains(request.method()) => {
             with_path(request.uri(), IMAGE_NAMED_RESOLVE.to_owned())
         }
         Cow::Borrowed(_) => return request,

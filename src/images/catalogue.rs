@@ -72,10 +72,10 @@ pub struct ImageView {
     /// What to pull, without a tag.
     pub pull_reference: String,
     /// The name of the workspace that sees it.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub workspace: String,
     /// The name of the workspace that owns it, if that is another one.
-    #[schema(value_type = Option<WorkspaceName>, inline, required)]
+    #[schema(value_type = Option<WorkspaceName>, required)]
     pub source_workspace: Option<String>,
     /// The id of the account of that.
     #[schema(value_type = Option<Id>, required)]

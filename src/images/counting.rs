@@ -102,7 +102,10 @@ impl Images {
             let is_last_page = workspaces.len() < PAGE as usize;
             for workspace in workspaces {
                 let started = Instant::now();
-                self.count_workspace(&workspace).await?;
+                // One that cannot be counted must not keep the others from it.
+                if let Err(error) = self.count_workspace(&workspace).await {
+                    tracing::warn!(workspace, error = %error, "a workspace could not be counted");
+                }
                 rest(started).await;
                 last = workspace;
             }

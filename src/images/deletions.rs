@@ -25,10 +25,12 @@ use crate::retries::{Retriable, with_retries};
 
 /// Tags and digests that a deletion names at most.
 const NAMED: u32 = 100;
+/// Deletions read at once for a list: a page at most, and the one behind it.
+const LIST_BATCH: u32 = 1001;
 /// Rows of one kind that are deleted for good in one change.
 const PURGE_BATCH: u32 = 200;
-/// When a deletion that hides something leased is looked at again, in milliseconds: an hour.
-const LEASED_AGAIN_MS: i64 = 60 * 60 * 1000;
+/// When a deletion that could not be purged, or hides something leased, is looked at again, in milliseconds: an hour.
+const AGAIN_MS: i64 = 60 * 60 * 1000;
 /// How long it is known that a deletion was done for good, in milliseconds: 30 days.
 const PURGED_KNOWN_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 /// Shares, leases and deletions that one round of the collector forgets in one change.
@@ -467,9 +469,9 @@ impl Images {
         loop {
             let rows = self
                 .metadata
-                .deletions(&manager.workspace().id, last.as_deref(), limit + 1)
+                .deletions(&manager.workspace().id, last.as_deref(), LIST_BATCH)
                 .await?;
-            let is_last = rows.len() <= limit as usize;
+            let is_last = rows.len() < LIST_BATCH as usize;
             last = rows.last().map(|row| row.id.clone());
             shown.extend(rows.into_iter().filter(|row| manager.shows(&row.name)));
             if is_last || shown.len() > limit as usize {
@@ -516,8 +518,11 @@ impl Images {
         // Another one may have restored or purged it while we waited for the lock.
         let deletion = change.deletion(workspace, id).await?;
         let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        // The window may have ended in the meantime, and a purge begun.
+        let now = self.clock.now();
         restorable(&deletion, now)?;
-        bring_back(&mut change, &deletion, repository).await?;
+        let by = (manager.actor(), now);
+        bring_back(&mut change, &deletion, repository, by).await?;
         change.forget_deletion(id).await?;
         let (by, target) = (manager.principal(), described(&deletion));
         let event = audit::done(by, Some(workspace), "deletion.restore", &target, now);
@@ -589,12 +594,21 @@ impl Images {
         loop {
             let due = self.metadata.due_deletions(now, batch).await?;
             for deletion in &due {
-                self.purge_all(deletion).await?;
+                if let Err(error) = self.purge_all(deletion).await {
+                    tracing::warn!(deletion = deletion.id, error = %error, "a deletion could not be purged; later again");
+                    let mut change = self.metadata.begin().await?;
+                    change
+                        .postpone_purge(&deletion.id, now.plus(AGAIN_MS))
+                        .await?;
+                    change.commit().await?;
+                }
             }
             if due.len() < batch as usize {
                 break;
             }
         }
+        let options = &self.options;
+        let history_since = now.plus(-options.undo_window_ms.max(options.shared_untagged_ms));
         loop {
             let mut change = self.metadata.begin().await?;
             let known_since = now.plus(-PURGED_KNOWN_MS);
@@ -602,7 +616,8 @@ impl Images {
                 + change
                     .forget_expired_shares(known_since, FORGET_BATCH)
                     .await?
-                + change.forget_purged(known_since, FORGET_BATCH).await?;
+                + change.forget_purged(known_since, FORGET_BATCH).await?
+                + change.forget_history(history_since, FORGET_BATCH).await?;
             change.commit().await?;
             if forgotten < u64::from(FORGET_BATCH) {
                 return Ok(());
@@ -612,11 +627,12 @@ impl Images {
 
     /// Purges in changes of bounded size; what somebody leases is left for later.
     async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
-        while let Purged::Part = with_retries!(self.purge_step(deletion).await)? {}
+        while with_retries!(self.purge_step(deletion).await)? {}
         Ok(())
     }
 
-    async fn purge_step(&self, deletion: &Deletion) -> Result<Purged, RequestError> {
+    /// Purges a part; whether there may be another one.
+    async fn purge_step(&self, deletion: &Deletion) -> Result<bool, RequestError> {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         if let Some(repository) = deletion.repository_id {
@@ -627,29 +643,20 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(Purged::AsFarAsItGoes);
+            return Ok(false);
         };
         let leases = change.leases_on_deletion(&current, now, 1).await?;
         if !leases.is_empty() {
-            let later = now.plus(LEASED_AGAIN_MS);
-            change.postpone_purge(&current.id, later).await?;
+            change
+                .postpone_purge(&current.id, now.plus(AGAIN_MS))
+                .await?;
             change.commit().await?;
-            return Ok(Purged::AsFarAsItGoes);
+            return Ok(false);
         }
         let all = change.purge(&current, now, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(if all {
-            Purged::AsFarAsItGoes
-        } else {
-            Purged::Part
-        })
+        Ok(!all)
     }
-}
-
-/// How far a step of purging came.
-enum Purged {
-    Part,
-    AsFarAsItGoes,
 }
 
 /// What goes with a deletion.
@@ -676,9 +683,10 @@ async fn bring_back(
     change: &mut Transaction,
     deletion: &Deletion,
     repository: RepositoryId,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
     if deletion.kind == DeletionKind::Image {
-        if change.is_name_taken(&deletion.name).await? {
+        if !free_name(change, &deletion.name, actor, now).await? {
             return Err(RequestError::Conflict(format!(
                 "there is an image \"{}\" again, or an alias of this name: remove it first",
                 image_of(&deletion.name)
@@ -710,6 +718,42 @@ async fn bring_back(
         )));
     }
     Ok(change.restore_links(repository, &deletion.id).await?)
+}
+
+/// Whether a name stands for nothing, or for nothing that anybody can see: a push that was never finished gives way,
+/// since nobody could remove it. What it has is the collector's at once.
+pub(super) async fn free_name(
+    change: &mut Transaction,
+    name: &RepositoryName,
+    actor: &str,
+    now: Millis,
+) -> Result<bool, MetadataError> {
+    let Some(found) = change.repository(name).await? else {
+        return Ok(true);
+    };
+    if found.is_image {
+        return Ok(false);
+    }
+    let found = hold(change, name, &found, Lock::Exclusive).await?;
+    if found.is_image {
+        return Ok(false);
+    }
+    let deletion = NewDeletion {
+        workspace_id: &found.workspace_id,
+        repository: found.id,
+        name,
+        kind: DeletionKind::Image,
+        subject: &image_of(name),
+        tags: &[],
+        digests: &[],
+        bytes: 0,
+        actor,
+        now,
+        restorable_until: now,
+    };
+    let id = change.open_deletion(&deletion).await?;
+    change.remove_repository(found.id, name, &id).await?;
+    Ok(true)
 }
 
 fn no_deletion(id: &str) -> RequestError {

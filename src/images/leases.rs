@@ -1,14 +1,15 @@
 //! Leases: a platform says which digests it uses, and they stay.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::ops::RangeInclusive;
 use utoipa::ToSchema;
 
+use super::names;
 use super::sharing::shortened;
-use super::{Images, RequestError, names, reference};
+use super::{Images, RequestError, reference};
 use crate::audit;
 use crate::auth::{Manager, Pull, RegistryHosts, ToLease, ToRead};
 use crate::clock::Millis;
@@ -206,7 +207,7 @@ impl Images {
             Some(_) => {}
             None => {
                 self.check_lease_limit(&mut change, &workspace.id, now)
-                    .await?
+                    .await?;
             }
         }
         let lease = NewLease {

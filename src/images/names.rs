@@ -8,10 +8,11 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 
 use super::reference::MAX_REFERENCE_BYTES;
 use crate::grammar::{documented, text, whole};
+use crate::oci;
 
 /// Characters of a repository's name at most, and so of an image's.
-const NAME_LENGTHS: RangeInclusive<usize> = 1..=255;
-const TAG_LENGTHS: RangeInclusive<usize> = 1..=128;
+const NAME_LENGTHS: RangeInclusive<usize> = 1..=oci::RepositoryName::MAX_LENGTH;
+const TAG_LENGTHS: RangeInclusive<usize> = 1..=oci::Tag::MAX_LENGTH;
 /// Those of `sha256:` and `sha512:` with their hexadecimal digits.
 const DIGEST_LENGTHS: RangeInclusive<usize> = 71..=135;
 const REFERENCE_LENGTHS: RangeInclusive<usize> = 1..=MAX_REFERENCE_BYTES;
@@ -26,7 +27,7 @@ const ENTITY_TAG: &str = r#"(\*|"(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})")"#;
 
 const SOME_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-pub(crate) enum ImageName {}
+pub(super) enum ImageName {}
 documented!(
     ImageName,
     text(
@@ -53,10 +54,15 @@ documented!(
 pub(crate) enum ImageNameStart {}
 documented!(
     ImageNameStart,
-    text("The beginning of a name.", 0..=255, "team/").pattern(whole("[a-z0-9._/-]*"))
+    text(
+        "The beginning of a name.",
+        0..=oci::RepositoryName::MAX_LENGTH,
+        "team/"
+    )
+    .pattern(whole("[a-z0-9._/-]*"))
 );
 
-pub(crate) enum RepositoryName {}
+pub(super) enum RepositoryName {}
 documented!(
     RepositoryName,
     text(
@@ -88,7 +94,7 @@ documented!(
         .examples([format!("\"{SOME_DIGEST}\"")])
 );
 
-pub(crate) enum Reference {}
+pub(super) enum Reference {}
 documented!(
     Reference,
     text(
@@ -99,7 +105,7 @@ documented!(
     )
 );
 
-pub(crate) enum ImmutableTags {}
+pub(super) enum ImmutableTags {}
 documented!(ImmutableTags, {
     let all_or_none = ObjectBuilder::new()
         .schema_type(Type::Boolean)
@@ -116,10 +122,10 @@ documented!(ImmutableTags, {
 });
 
 /// The name of a workspace, as tenancy checks and describes it.
-pub(crate) enum WorkspaceName {}
+pub(super) enum WorkspaceName {}
 documented!(WorkspaceName, Ref::from_schema_name("Name"));
 
-pub(crate) enum Platform {}
+pub(super) enum Platform {}
 documented!(
     Platform,
     ObjectBuilder::new()
@@ -138,7 +144,6 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::oci;
     use crate::oci::testing::{made_by, near, whole};
 
     /// Names with bounds to their repetitions, so that they are made quickly.

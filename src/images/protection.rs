@@ -59,7 +59,6 @@ impl Protection<'_> {
             return Err(refusal(going, InUseReason::Protected, Vec::new(), hint));
         }
         self.check_shares(change, going).await?;
-        self.check_immutable(change, going).await?;
         if let Going::Manifest(digest) = going {
             let indexes = change
                 .indexes_of(self.repository.id, digest, HOLDERS_NAMED)
@@ -70,7 +69,10 @@ impl Protection<'_> {
                 return Err(refusal(going, InUseReason::IndexChild, holders, hint));
             }
         }
-        self.check_leases(change, going).await
+        let warnings = self.check_leases(change, going).await?;
+        // Last of all, since it may have to look at many tags.
+        self.check_immutable(change, going).await?;
+        Ok(warnings)
     }
 
     async fn check_shares(

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::catalogue::is_everybodys;
+use super::names;
 use super::reference::{self, Written};
 use super::sharing::shortened;
-use super::{Images, RequestError, names};
+use super::{Images, RequestError};
 use crate::auth::{Manager, Pull, RegistryHosts, ToRead};
 use crate::config::ExternalImages;
 use crate::metadata::{ManifestFacts, Repository};

@@ -8,15 +8,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::deletions::free_name;
 use super::names::{self, WorkspaceName};
 use super::{Images, RequestError, find_in, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{Granted, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead};
+use crate::auth::{
+    Granted, Holder, InUse, InUseReason, Manage, Manager, Principal, ToAdminister, ToRead,
+};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
 use crate::metadata::{
-    Direction, LeaseFilter, Lock, NewShare, Share, ShareStatus, Transaction, Workspace,
+    Direction, LeaseFilter, Lock, NewShare, RepositoryId, Share, ShareStatus, Transaction,
+    Workspace,
 };
 use crate::oci::{ImageName, RepositoryName};
 use crate::retries::with_retries;
@@ -39,7 +43,7 @@ documented!(
 #[schema(examples(json!({"targetWorkspace": "site"})))]
 pub struct ShareRequest {
     /// The name of the workspace.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub target_workspace: String,
     /// The id of its account; needed when it is another one.
     #[schema(value_type = Option<Id>)]
@@ -69,7 +73,7 @@ pub struct AcceptRequest {
 })))]
 pub struct ShareView {
     /// The name of the workspace that it is shared with.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub workspace: String,
     /// The id of that workspace's account.
     #[schema(value_type = Id)]
@@ -130,13 +134,13 @@ pub struct PendingShareView {
     #[schema(value_type = names::ImageName)]
     pub alias: ImageName,
     /// Whose it is.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub source_workspace: String,
     /// The id of the account of that workspace.
     #[schema(value_type = Id)]
     pub source_account_id: String,
     /// Who may accept it.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub target_workspace: String,
     /// The id of the account of that workspace.
     #[schema(value_type = Id)]
@@ -263,7 +267,8 @@ impl Images {
         };
         change.insert_share(&new).await?;
         if status == ShareStatus::Active {
-            claim(&mut change, &name, &target.name, &repository.id, &id).await?;
+            let by = (granted.actor(), now);
+            claim(&mut change, &name, &target.name, repository.id, &id, by).await?;
         }
         let share = change.share(&id).await?;
         let share = share.ok_or_else(|| RequestError::Internal(String::from("a new share")))?;
@@ -273,6 +278,7 @@ impl Images {
             &own.id,
             "share.create",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -352,14 +358,14 @@ impl Images {
         let share = share
             .filter(|share| !share.is_expired(now))
             .ok_or_else(unknown)?;
-        if !force {
-            refuse_if_leased(
-                &mut change,
-                &share,
-                now,
-                "end them first, or use force=true",
-            )
-            .await?;
+        // What waits has no pulls that its end could break.
+        let broken = match share.status {
+            ShareStatus::Active => leases_of_target(&mut change, &share, now).await?,
+            ShareStatus::Pending => Vec::new(),
+        };
+        if !force && !broken.is_empty() {
+            let hint = "end them first, or use force=true";
+            return Err(leased(&share, broken, hint));
         }
         if !change.end_share(&share.id).await? {
             return Err(unknown());
@@ -371,6 +377,7 @@ impl Images {
             own,
             "share.end",
             &share,
+            &broken,
             now,
         )
         .await?;
@@ -401,7 +408,10 @@ impl Images {
         hold(&mut change, name, &repository, Lock::Exclusive).await?;
         let share = change.share(share_id).await?;
         let share = share.ok_or_else(|| super::no_image(name))?;
-        refuse_if_leased(&mut change, &share, now, "end these leases first").await?;
+        let broken = leases_of_target(&mut change, &share, now).await?;
+        if !broken.is_empty() {
+            return Err(leased(&share, broken, "end these leases first"));
+        }
         if !change.end_share(&share.id).await? {
             return Err(super::no_image(name));
         }
@@ -412,6 +422,7 @@ impl Images {
             own,
             "share.drop",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -486,8 +497,8 @@ impl Images {
         if !change.activate_share(id, alias).await? {
             return Err(accepted());
         }
-        let (target, repository) = (&share.target.workspace, &share.repository_id);
-        claim(&mut change, &name, target, repository, id).await?;
+        let (target, by) = (&share.target.workspace, (manager.actor(), now));
+        claim(&mut change, &name, target, share.repository_id, id, by).await?;
         let share = change.share(id).await?;
         let share = share.ok_or_else(|| no_such_share(id))?;
         let own = &manager.workspace().id;
@@ -497,6 +508,7 @@ impl Images {
             own,
             "share.accept",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -526,6 +538,7 @@ impl Images {
             own,
             "share.decline",
             &share,
+            &[],
             now,
         )
         .await?;
@@ -540,14 +553,19 @@ async fn target(
     own: &Workspace,
     request: &ShareRequest,
 ) -> Result<Arc<Workspace>, RequestError> {
-    let found = change.workspace_by_name(&request.target_workspace).await?;
+    let name = &request.target_workspace;
+    // PostgreSQL takes no text with a NUL; no workspace has such a name.
+    let found = match name.contains('\0') {
+        true => None,
+        false => change.workspace_by_name(name).await?,
+    };
     let account_id = request.target_account_id.as_ref();
     let account_id = account_id.unwrap_or(&own.account_id);
     let target = found.filter(|target| target.account_id == *account_id);
     let target = target.ok_or_else(|| {
         RequestError::NotFound(format!(
             "there is no workspace \"{}\" in this account; for another account give its id as targetAccountId",
-            shortened(&request.target_workspace)
+            shortened(name)
         ))
     })?;
     if target.id == own.id {
@@ -585,25 +603,26 @@ async fn claim(
     change: &mut Transaction,
     name: &RepositoryName,
     target: &str,
-    repository: &crate::metadata::RepositoryId,
+    repository: RepositoryId,
     share_id: &str,
+    (actor, now): (&str, Millis),
 ) -> Result<(), RequestError> {
-    if change.is_name_taken(name).await? {
+    if !free_name(change, name, actor, now).await? {
         return Err(RequestError::Conflict(format!(
             "the workspace \"{target}\" has something of the name \"{}\": give another alias",
             name.image()
                 .map_or_else(String::new, |image| image.as_str().to_owned())
         )));
     }
-    Ok(change.claim_alias(name, *repository, share_id).await?)
+    Ok(change.claim_alias(name, repository, share_id).await?)
 }
 
-async fn refuse_if_leased(
+/// What the target of a share leases of it.
+async fn leases_of_target(
     change: &mut Transaction,
     share: &Share,
     now: Millis,
-    hint: &str,
-) -> Result<(), RequestError> {
+) -> Result<Vec<Holder>, RequestError> {
     let filter = LeaseFilter {
         repository: share.repository_id,
         digest: None,
@@ -611,27 +630,29 @@ async fn refuse_if_leased(
         but_not_of: None,
     };
     let leases = change.lease_holders(&filter, now, HOLDERS_NAMED).await?;
-    if leases.is_empty() {
-        return Ok(());
-    }
-    Err(RequestError::InUse(InUse {
+    Ok(holders_of_leases(leases))
+}
+
+fn leased(share: &Share, holders: Vec<Holder>, hint: &str) -> RequestError {
+    RequestError::InUse(InUse {
         reason: InUseReason::Leased,
-        holders: holders_of_leases(leases),
+        holders,
         what: format!(
             "the share with the workspace \"{}\"",
             share.target.workspace
         ),
         hint: hint.to_owned(),
-    }))
+    })
 }
 
-/// Writes into the audit log of the workspace that acted what became of a share.
+/// Writes into the audit log of the workspace that acted what became of a share, and which leases it broke.
 async fn tell(
     change: &mut Transaction,
     principal: &Principal,
     workspace_id: &str,
     action: &str,
     share: &Share,
+    broken: &[Holder],
     now: Millis,
 ) -> Result<(), RequestError> {
     let target = format!(
@@ -640,7 +661,11 @@ async fn tell(
         share.target.workspace,
         share.alias.as_str()
     );
-    let event = audit::done(principal, Some(workspace_id), action, &target, now);
+    let mut event = audit::done(principal, Some(workspace_id), action, &target, now);
+    if !broken.is_empty() {
+        let broken: Vec<String> = broken.iter().map(ToString::to_string).collect();
+        event = event.because(&format!("forced, over {}", broken.join(", ")));
+    }
     Ok(change.audit(&event).await?)
 }
 

@@ -43,7 +43,7 @@ pub struct UsageView {
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceUsageView {
     /// The name of the workspace.
-    #[schema(value_type = WorkspaceName, inline)]
+    #[schema(value_type = WorkspaceName)]
     pub workspace: String,
     /// What it uses.
     #[serde(flatten)]

@@ -189,22 +189,23 @@ const HELD: Statement = over_list!(
 
 /// What a list of manifests belongs to: the indexes they are children of, and the subjects they refer to.
 const ABOVE: Statement = over_list!(
-    "SELECT manifest_children.parent_digest FROM manifest_children JOIN manifests \
+    "SELECT DISTINCT manifest_children.parent_digest FROM manifest_children JOIN manifests \
      ON manifests.repository_id = $1 AND manifests.digest = manifest_children.parent_digest \
      WHERE manifest_children.repository_id = $1 AND manifests.deletion_id IS NULL \
      AND manifest_children.child_digest IN ",
     "$2",
-    ""
+    " LIMIT 1001"
 );
 const SUBJECTS: Statement = over_list!(
-    "SELECT subject FROM manifests WHERE repository_id = $1 AND subject IS NOT NULL AND deletion_id IS NULL \
+    "SELECT DISTINCT subject FROM manifests WHERE repository_id = $1 AND subject IS NOT NULL AND deletion_id IS NULL \
      AND digest IN ",
     "$2",
     ""
 );
 
-/// How far up it is looked whether something holds a manifest.
+/// How far up it is looked whether something holds a manifest, and at how many in one step: beyond it counts as held.
 const ROOT_DEPTH: usize = 8;
+const ROOT_BREADTH: usize = 1000;
 
 impl Metadata {
     /// Deletions of a workspace that can be undone or done for good, newest first, after `last`.
@@ -319,11 +320,13 @@ impl Transaction {
                     .await)?;
                 level.extend(rows.into_iter().map(|(digest,)| digest));
             }
+            if level.len() > ROOT_BREADTH {
+                return Ok(true);
+            }
             if level.is_empty() {
                 return Ok(false);
             }
         }
-        // Whoever nests deeper than that is taken at their word.
         Ok(true)
     }
 

@@ -172,7 +172,8 @@ macro_rules! select {
              target.account_id AS target_account, target.prefix AS target_prefix, shares.status, shares.alias, \
              shares.shared_by, shares.created_at, shares.expires_at, \
              CAST(CASE WHEN shares.status = 'pending' AND EXISTS (SELECT 1 FROM names \
-               WHERE names.name = target.prefix || '/' || shares.alias) THEN 1 ELSE 0 END AS BIGINT) AS has_conflict \
+               JOIN repositories held ON held.id = names.repository_id \
+               WHERE names.name = target.prefix || '/' || shares.alias AND held.image_at IS NOT NULL) THEN 1 ELSE 0 END AS BIGINT) AS has_conflict \
              FROM shares JOIN repositories ON repositories.id = shares.repository_id \
              JOIN workspaces source ON source.id = shares.source_workspace_id \
              JOIN workspaces target ON target.id = shares.target_workspace_id WHERE ",
@@ -345,11 +346,6 @@ impl Transaction {
         .await
         .map(|done| done.rows_affected()))?;
         Ok(activated == 1)
-    }
-
-    /// Whether a name stands for something.
-    pub async fn is_name_taken(&mut self, name: &RepositoryName) -> Result<bool, MetadataError> {
-        Ok(self.repository(name).await?.is_some())
     }
 
     /// Lets a name stand for a shared repository.

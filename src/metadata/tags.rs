@@ -73,6 +73,25 @@ impl Metadata {
     }
 }
 
+/// Tags of one digest that go: into the history, or away; `which` of them.
+macro_rules! removal {
+    ("INSERT", $which:literal) => {
+        concat!(
+            "INSERT INTO tag_history (repository_id, name, digest, set_by, set_at, ended_by, ended_at, deletion_id) \
+             SELECT repository_id, name, digest, updated_by, updated_at, $4, $5, $6 FROM tags \
+             WHERE repository_id = $1 AND digest = $2 AND ",
+            $which
+        )
+    };
+    ("DELETE", $which:literal) => {
+        concat!(
+            "DELETE FROM tags WHERE repository_id = $1 AND digest = $2 AND ",
+            $which,
+            " RETURNING name"
+        )
+    };
+}
+
 impl Transaction {
     /// Holds tags until this change ends, so that two pushes of one tag come one after the other and each finds what
     /// the other left. SQLite has one writer: there it is so already.
@@ -185,12 +204,16 @@ impl Transaction {
         now: Millis,
         deletion: &str,
     ) -> Result<(), MetadataError> {
-        let (digest, only) = (digest.to_string(), only.map(Tag::as_str));
-        on!(self.connection(), c => sqlx::query(
-            "INSERT INTO tag_history (repository_id, name, digest, set_by, set_at, ended_by, ended_at, deletion_id) \
-             SELECT repository_id, name, digest, updated_by, updated_at, $4, $5, $6 FROM tags \
-             WHERE repository_id = $1 AND digest = $2 AND (CAST($3 AS TEXT) IS NULL OR name = $3)",
-        )
+        // Two texts, so that one tag is found by its name and not among all of its digest.
+        let (remember, remove) = match only {
+            Some(_) => (
+                removal!("INSERT", "name = $3"),
+                removal!("DELETE", "name = $3"),
+            ),
+            None => (removal!("INSERT", "$3 = ''"), removal!("DELETE", "$3 = ''")),
+        };
+        let (digest, only) = (digest.to_string(), only.map_or("", Tag::as_str));
+        on!(self.connection(), c => sqlx::query(remember)
         .bind(repository.0)
         .bind(&digest)
         .bind(only)
@@ -200,10 +223,7 @@ impl Transaction {
         .execute(c)
         .await
         .map(|_| ()))?;
-        let removed: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "DELETE FROM tags WHERE repository_id = $1 AND digest = $2 AND (CAST($3 AS TEXT) IS NULL OR name = $3) \
-             RETURNING name",
-        )
+        let removed: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(remove)
         .bind(repository.0)
         .bind(&digest)
         .bind(only)
@@ -213,5 +233,22 @@ impl Transaction {
             self.mark(Mark::Tag(repository, parse("tag", &name)?));
         }
         Ok(())
+    }
+
+    /// Forgets where tags pointed before `before`, at most `limit` times; how many. What a deletion keeps stays.
+    pub async fn forget_history(
+        &mut self,
+        before: Millis,
+        limit: u32,
+    ) -> Result<u64, MetadataError> {
+        Ok(on!(self.connection(), c => sqlx::query(
+            "DELETE FROM tag_history WHERE id IN (SELECT id FROM tag_history \
+             WHERE deletion_id IS NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
+        )
+        .bind(before.0)
+        .bind(i64::from(limit))
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?)
     }
 }

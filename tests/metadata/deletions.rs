@@ -142,6 +142,15 @@ async fn deletions_are_listed_newest_first_until_they_are_done_for_good(fixture:
     assert_eq!(due(START.plus(999)).await, 0);
     assert_eq!(due(START.plus(1_000)).await, 1);
     assert_eq!(due(START.plus(1_002)).await, 3);
+    // What cannot be purged now stands in nobody's way until later.
+    let (now, later) = (START.plus(1_002), START.plus(2_000));
+    for id in &made {
+        let first = metadata.due_deletions(now, 1).await.unwrap();
+        assert_eq!(first[0].id, *id);
+        let postponed = fixture.change(async |change| change.postpone_purge(id, later).await);
+        postponed.await.unwrap();
+    }
+    assert_eq!((due(now).await, due(later).await), (0, 3));
     let ended = fixture.change(async |change| {
         change.end_undo(&made[2], START.plus(5)).await?;
         change.end_undo(&made[0], START.plus(5_000)).await

@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use berth::metadata::{
     DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
-    NewShare, Repository, ShareStatus, Transaction,
+    NewShare, ShareStatus, Transaction,
 };
 
 use crate::contracts;
@@ -127,9 +127,9 @@ async fn tour(fixture: &Fixture) {
     mounts.await.unwrap();
     rights(fixture).await;
     audit(fixture).await;
-    lists(fixture, &repository, &digest).await;
     share_and_lease(fixture, &manifest).await;
     undo_and_purge(fixture).await;
+    lists(fixture, &repository, &digest).await;
     delete_and_collect(fixture, &manifest, &index).await;
 }
 
@@ -204,7 +204,6 @@ async fn share_and_lease(fixture: &Fixture, manifest: &TestManifest) {
         change.share_to(repository, OTHER_WORKSPACE).await?;
         change.shares_of(repository, START, 10).await?;
         change.activate_share("share", share.alias).await?;
-        change.is_name_taken(&alias).await?;
         change.claim_alias(&alias, repository, "share").await?;
         change.count_leases(OTHER_WORKSPACE, START).await?;
         change.lease(OTHER_WORKSPACE, "web", START).await?;

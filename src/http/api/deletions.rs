@@ -135,12 +135,13 @@ pub(super) async fn list(
     Manage(manager): Manage<ToRead>,
     query: ListQuery,
 ) -> Result<Response, ApiError> {
-    let after = query.after(LIST)?;
+    let list = format!("{LIST} {}", manager.workspace().id);
+    let after = query.after(&list)?;
     let page = http
         .images
         .deletions(&manager, after.as_deref(), query.limit())
         .await?;
-    Ok(listed(LIST, &page))
+    Ok(listed(&list, &page))
 }
 
 /// Brings back all that went with a deletion (developer).

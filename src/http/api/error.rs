@@ -151,6 +151,7 @@ impl Failure {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         // Serialising plain texts cannot fail.
+        let is_in_use = self.details.is_some();
         let failure = Failure::new(self.status, self.message.clone(), self.details);
         let body = serde_json::to_string(&failure).unwrap_or_default();
         let mut response = (self.status, [(CONTENT_TYPE, JSON)], body).into_response();
@@ -163,7 +164,8 @@ impl IntoResponse for ApiError {
         if let Some(key) = self.limit {
             response.extensions_mut().insert(LimitReached(key));
         }
-        if is_refusal(self.status) {
+        // What is in use is refused to whoever may delete.
+        if is_refusal(self.status) || is_in_use {
             response.extensions_mut().insert(Refused(self.message));
         }
         response

@@ -95,6 +95,10 @@ impl FromRequestParts<Shared> for Key {
 #[derive(Clone)]
 struct Sender(String);
 
+/// What the repositories of the workspace begin with that a call is about.
+#[derive(Clone)]
+struct Prefix(String);
+
 /// Somebody who may do what `W` says in the workspace that the call is about.
 pub(super) struct Manage<W>(pub(super) Manager<W>);
 
@@ -105,6 +109,7 @@ impl<W: Wish> FromRequestParts<Shared> for Manage<W> {
         let key = Key::from_request_parts(parts, http).await?;
         let named = key.named_workspace.as_deref();
         let workspace = http.tenancy.acting_workspace(&key.principal, named).await?;
+        parts.extensions.insert(Prefix(workspace.prefix.clone()));
         Ok(Self(http.auth.manage(&key.principal, workspace)?))
     }
 }

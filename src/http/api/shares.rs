@@ -97,13 +97,14 @@ pub(super) async fn list(
     PathImage(image): PathImage,
     query: ListQuery,
 ) -> Result<Response, ApiError> {
-    let after = query.after(SHARES)?;
     let granted = manager.image::<Pull>(&image)?;
+    let list = format!("{SHARES} {}", granted.repository());
+    let after = query.after(&list)?;
     let page = http
         .images
         .shares(&granted, after.as_deref(), query.limit())
         .await?;
-    Ok(listed(SHARES, &page))
+    Ok(listed(&list, &page))
 }
 
 /// Ends the share of an image with a workspace, or takes a pending one back (admin).
@@ -166,12 +167,13 @@ pub(super) async fn pending(
         Direction::Incoming => INCOMING,
         Direction::Outgoing => OUTGOING,
     };
-    let after = query.after(list)?;
+    let list = format!("{list} {}", manager.workspace().id);
+    let after = query.after(&list)?;
     let page = http
         .images
         .pending_shares(&manager, direction, after.as_deref(), query.limit())
         .await?;
-    Ok(listed(list, &page))
+    Ok(listed(&list, &page))
 }
 
 /// Accepts what another account shared (admin).

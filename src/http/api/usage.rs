@@ -43,9 +43,10 @@ pub(super) async fn show(
     key: Key,
     query: ListQuery,
 ) -> Result<Response, ApiError> {
+    // A cursor that is none is refused even where there is no list to go on.
+    let after = query.after(LIST)?;
     let (principal, named) = (&key.principal, key.named_workspace.as_deref());
     if principal.workspace().is_none() && named.is_none() {
-        let after = query.after(LIST)?;
         let page = http
             .images
             .usage_of_all(principal, after.as_deref(), query.limit())

@@ -209,8 +209,10 @@ fn other_paths_are_left_alone() {
         "/v1/a/b/tags/list",
         "/V2/a/b/tags/list",
         "//v2/a/b/tags/list",
-        "/api/v1/images/a/b",
-        "/api/v1/images/a/b/-/tags/v1",
+        "/api/v1/images",
+        "/api/v1/images/a",
+        "/api/v1/image/a/b",
+        "/api/v1/deletions/a/restore",
         "/token",
         "/v2/a/b/tags/list/",
         "/v2/a/b/%6danifests/v1",
@@ -419,5 +421,40 @@ proptest! {
             let twice = fold_request(once);
             prop_assert_eq!(twice.uri(), &uri);
         }
+    }
+}
+
+/// `POST` resolves a reference; what images answer to is an image of that name; anything else is neither.
+#[test]
+fn resolve_names_an_image_to_the_methods_of_images_alone() {
+    let folded = |method: Method| {
+        let request = Request::builder().method(method).uri(RESOLVE).body(());
+        let request = fold_request(request.expect("a request"));
+        request.uri().path().to_owned()
+    };
+    for method in [Method::GET, Method::HEAD, Method::PATCH, Method::DELETE] {
+        assert_eq!(folded(method), IMAGE_NAMED_RESOLVE);
+    }
+    for method in [Method::POST, Method::PUT, Method::OPTIONS] {
+        assert_eq!(folded(method), RESOLVE);
+    }
+}
+
+#[test]
+fn images_and_holders_are_folded_with_what_is_behind_them() {
+    for (path, folded) in [
+        ("/api/v1/images/a/b", "/api/v1/images/a%2Fb"),
+        ("/api/v1/images/a/b/-/tags", "/api/v1/images/a%2Fb/-/tags"),
+        (
+            "/api/v1/images/a/b/-/tags/v1/history",
+            "/api/v1/images/a%2Fb/-/tags/v1/history",
+        ),
+        (
+            "/api/v1/images/a/b/-/share/c",
+            "/api/v1/images/a%2Fb/-/share/c",
+        ),
+        ("/api/v1/leases/a/b/c", "/api/v1/leases/a%2Fb%2Fc"),
+    ] {
+        assert_eq!(fold_path(path), folded);
     }
 }

@@ -8,6 +8,7 @@
 
 mod digests;
 mod headers;
+mod images;
 mod management;
 mod manifests;
 mod media_types;
@@ -249,6 +250,7 @@ fn the_table_is_as_long_as_it_was() {
         headers::rows(),
         paths::rows(),
         management::rows(),
+        images::rows(),
     ];
     let rows: usize = themes.iter().map(Vec::len).sum();
     assert!(rows >= LEAST_ROWS, "{rows}");

@@ -5,6 +5,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use super::cast::{Caller, Cast, SEEN_IMAGE, at};
+use super::images::Images;
 use super::registry::{SEEN_TAG, blurred, seen_content};
 use super::rows::{Asks, Place, Row, row_of};
 use super::table::Cell;
@@ -26,6 +27,7 @@ struct Drive<'a> {
     door: Distribution,
     foreign_key_id: String,
     operator_key_id: String,
+    images: Option<Images>,
     made: u32,
 }
 
@@ -44,6 +46,7 @@ pub(crate) async fn drive(
         door: at(registry, door),
         foreign_key_id,
         operator_key_id: operator_key(registry).await,
+        images: Some(Images::stage(registry).await),
         made: 0,
     };
     let mut cells = Vec::new();
@@ -103,6 +106,9 @@ fn workspace(target: &str) -> &'static str {
 impl Drive<'_> {
     async fn request(&mut self, row: &Row, target: &str, caller: &Caller) -> RequestBuilder {
         self.made += 1;
+        if let Some(request) = self.about_image(row, target, caller).await {
+            return request;
+        }
         let name = match (row.asks, target) {
             (Asks::Key(_, Place::Image), _) => SEEN_IMAGE,
             (Asks::Key(_, Place::Account), OWN) => "main",
@@ -144,6 +150,32 @@ impl Drive<'_> {
                 .body(body.to_string()),
             None => request,
         }
+    }
+
+    /// A request about images, with what it is about set up for it.
+    async fn about_image(
+        &self,
+        row: &Row,
+        target: &str,
+        caller: &Caller,
+    ) -> Option<RequestBuilder> {
+        let team = match target {
+            FOREIGN => &self.cast.rival,
+            _ => &self.cast.acme,
+        };
+        let images = self.images.as_ref()?;
+        let (path, body) = images.prepare(self.registry, row, team).await?;
+        let door = self.door.with(caller.login.clone());
+        let mut request = door.request(row.method.parse().unwrap(), &path);
+        if target != UNNAMED {
+            request = request.header("x-workspace", workspace(target));
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        Some(request)
     }
 
     fn body(&self, row: &Row) -> Option<Value> {
@@ -216,6 +248,7 @@ pub(crate) fn check(registry: &TestRegistry, door: Door, cast: &Cast, cells: &[C
         door: at(registry, door),
         foreign_key_id: String::new(),
         operator_key_id: String::new(),
+        images: None,
         made: 0,
     };
     for cell in cells {

@@ -3,6 +3,7 @@
 //! The table is a snapshot, for people; what must hold whatever it says is computed from what each caller has.
 
 mod cast;
+mod images;
 mod management;
 mod registry;
 mod rows;

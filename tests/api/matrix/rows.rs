@@ -68,9 +68,13 @@ const READ_IMAGE: Asks = Asks::Key(Some(Right::Read), Place::Image);
 const CHANGE_IMAGE: Asks = Asks::Key(Some(Right::Change), Place::Image);
 const ADMINISTER_IMAGE: Asks = Asks::Key(Some(Right::Administer), Place::Image);
 
+const READ_OWN: Asks = Asks::Key(Some(Right::Read), Place::Header);
+const LEASE: Asks = Asks::Key(Some(Right::Lease), Place::Header);
+const CHANGE: Asks = Asks::Key(Some(Right::Change), Place::Header);
+const ADMINISTER_OWN: Asks = Asks::Key(Some(Right::Administer), Place::Header);
 const READ_AUDIT: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
 
-pub(crate) const ROWS: [Row; 80] = [
+pub(crate) const ROWS: [Row; 102] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -171,6 +175,44 @@ pub(crate) const ROWS: [Row; 80] = [
         "/api/v1/images/{name}/-/tags/{tag}/history",
         READ_IMAGE,
     ),
+    row("DELETE", "/api/v1/images/{name}", CHANGE),
+    row("DELETE", "/api/v1/images/{name}/-/tags/{tag}", CHANGE),
+    row(
+        "DELETE",
+        "/api/v1/images/{name}/-/manifests/{digest}",
+        CHANGE,
+    ),
+    row("GET", "/api/v1/deletions", READ_OWN),
+    row("HEAD", "/api/v1/deletions", READ_OWN),
+    row("POST", "/api/v1/deletions/{id}/restore", CHANGE),
+    row("POST", "/api/v1/deletions/{id}/purge", ADMINISTER_OWN),
+    row("POST", "/api/v1/images/{name}/-/share", ADMINISTER_OWN),
+    row("GET", "/api/v1/images/{name}/-/share", READ_OWN),
+    row("HEAD", "/api/v1/images/{name}/-/share", READ_OWN),
+    row("DELETE", "/api/v1/images/{name}/-/share", ADMINISTER_OWN),
+    row(
+        "DELETE",
+        "/api/v1/images/{name}/-/share/{target}",
+        ADMINISTER_OWN,
+    ),
+    row("GET", "/api/v1/pending-image-shares", READ_OWN),
+    row("HEAD", "/api/v1/pending-image-shares", READ_OWN),
+    row(
+        "POST",
+        "/api/v1/pending-image-shares/{id}/accept",
+        ADMINISTER_OWN,
+    ),
+    row(
+        "POST",
+        "/api/v1/pending-image-shares/{id}/decline",
+        ADMINISTER_OWN,
+    ),
+    row("GET", "/api/v1/leases", READ_OWN),
+    row("HEAD", "/api/v1/leases", READ_OWN),
+    row("PUT", "/api/v1/leases/{holder}", LEASE),
+    row("GET", "/api/v1/leases/{holder}", READ_OWN),
+    row("HEAD", "/api/v1/leases/{holder}", READ_OWN),
+    row("DELETE", "/api/v1/leases/{holder}", LEASE),
 ];
 
 /// Every door there is.

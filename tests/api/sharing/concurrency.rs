@@ -167,7 +167,7 @@ async fn a_share_that_races_with_its_end_is_accepted_or_gone() {
             let pulled = gamma.pull(&name, "v1").await.status;
             match (statuses[0], statuses[1], withdraws) {
                 // Accepted, and then ended as an active one.
-                (200, 200, true) | (404, 200, true) | (404, 204, false) => assert_eq!(pulled, 404),
+                (200 | 404, 200, true) | (404, 204, false) => assert_eq!(pulled, 404),
                 (200, 404, false) => assert_eq!(pulled, 200),
                 _ => panic!("{statuses:?} {withdraws}"),
             }
@@ -389,14 +389,16 @@ async fn an_image_that_comes_back_while_its_name_is_pushed_to_is_one_or_the_othe
                 Box::pin(pushing),
             ];
             let statuses = at_once(calls).await;
-            assert_eq!(statuses[1], 201, "{statuses:?}");
-            acme.pull(&name, "v2").await.expect(200);
-            let old = acme.pull(&name, "v1").await.status;
-            match statuses[0] {
-                200 => assert_eq!(old, 200),
-                409 => assert_eq!(old, 404),
+            let (v1, v2) = match (statuses[0], statuses[1]) {
+                (200, 201) => (200, 200),
+                (409, 201) => (404, 200),
+                // The blob went with the name that the unfinished push had: the client pushes once more.
+                (200, 400) => (200, 404),
                 _ => panic!("{statuses:?}"),
-            }
+            };
+            assert_eq!(acme.pull(&name, "v1").await.status, v1);
+            assert_eq!(acme.pull(&name, "v2").await.status, v2);
+            acme.push(&name, "v2", &image().build()).await;
             let live = format!("names WHERE name = '{}'", acme.name(&name));
             assert_eq!(count(&scene, &live).await, 1);
         }

@@ -1,11 +1,13 @@
 //! What workspaces share, lease, protect, delete and take back: every answer that the contract lists, on every database.
 
+mod aliases;
 mod concurrency;
 mod deletions;
 mod leases;
 mod pending;
 mod platform;
 mod protection;
+mod purges;
 mod shares;
 
 use berth::collect::Collector;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{APP, DAY_MS, Scene, Side, items, send};
 use crate::support::calls::Answer;
 use crate::support::database::TestDatabase;
-use crate::support::distribution::image;
+use crate::support::distribution::{Content, image};
 
 const PENDING: &str = "/pending-image-shares";
 const OUTGOING: &str = "/pending-image-shares?direction=outgoing";
@@ -119,6 +119,50 @@ async fn what_was_declined_or_withdrawn_is_gone_for_both() {
         gamma.pull(APP, "v1").await.expect(404);
         assert_eq!(scene.audited(gamma, "share.decline").await.len(), 1);
         acme.api.delete(&format!("/images/{APP}")).await.expect(200);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pending_share_is_withdrawn_whatever_the_target_leased_before() {
+    for database in TestDatabase::available() {
+        let scene = Scene::set(database).await;
+        let (acme, gamma) = (&scene.acme, &scene.gamma);
+        let share = scene.offer().await;
+        accept(gamma, &share).await.expect(200);
+        gamma.lease("web", &format!("{APP}:v1")).await.expect(200);
+        acme.unshare(APP, gamma).await.expect_in_use("leased");
+        let forced = format!("/images/{APP}/-/share/gamma?force=true");
+        acme.api.delete(&forced).await.expect(200);
+        scene.offer().await;
+        acme.unshare(APP, gamma).await.expect(200);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_was_never_finished_is_in_nobodys_way() {
+    for database in TestDatabase::available() {
+        let scene = Scene::set(database).await;
+        let (beta, gamma) = (&scene.beta, &scene.gamma);
+        let blob = Content::new("pushed, and never needed");
+        for side in [beta, gamma] {
+            let pushed = side.docker.push_blob(&side.name(APP), &blob).await;
+            pushed.expect(201);
+        }
+        let share = scene.offer().await;
+        assert_eq!(items(&gamma.api, PENDING).await[0]["hasConflict"], false);
+        accept(gamma, &share).await.expect(200);
+        scene.acme.share(APP, beta).await.expect(200);
+        for side in [beta, gamma] {
+            let pulled = side.pull(APP, "v1").await.expect(200);
+            assert_eq!(pulled.body, scene.content.manifest.bytes);
+            let path = format!("/v2/{}/blobs/{}", side.name(APP), blob.digest);
+            side.docker.get(&path).await.expect(404);
+        }
+        scene.collect().await;
+        let left = "SELECT COUNT(*) FROM repositories WHERE deletion_id IS NOT NULL";
+        assert_eq!(scene.registry.number(left).await, 0);
         scene.stop().await;
     }
 }

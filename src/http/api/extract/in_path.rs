@@ -7,10 +7,12 @@ use utoipa::IntoParams;
 
 use super::super::super::Shared;
 use super::super::super::access::segment;
+use super::super::super::track::Notes;
 use super::super::error::ApiError;
+use super::Prefix;
 use crate::grammar::Id;
 use crate::images::{HolderInPath, LeaseHolderName, names};
-use crate::oci::{ImageName, Tag, TagError};
+use crate::oci::{ImageName, RepositoryName, Tag, TagError};
 use crate::tenancy::Name;
 
 /// The name of the image of the path, without the workspace's prefix.
@@ -35,6 +37,13 @@ impl FromRequestParts<Shared> for PathImage {
             };
             ApiError::bad_request(format!("{error}{hint}"))
         })?;
+        if let (Some(notes), Some(Prefix(prefix))) = (
+            parts.extensions.get::<Notes>(),
+            parts.extensions.get::<Prefix>(),
+        ) && let Ok(repository) = RepositoryName::new(prefix, &name)
+        {
+            notes.repository(&repository);
+        }
         Ok(Self(name))
     }
 }
