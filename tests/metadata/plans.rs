@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use berth::metadata::{
     DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
-    NewShare, ShareStatus, Transaction,
+    NewShare, Repository, ShareStatus, Transaction,
 };
 
 use crate::contracts;
