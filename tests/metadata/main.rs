@@ -30,6 +30,7 @@ mod shares;
 #[path = "../support/mod.rs"]
 mod support;
 mod tags;
+mod tour_of_lists;
 mod transactions;
 mod uploads;
 mod uploads_idle;

@@ -6,23 +6,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use berth::metadata::{
-    DeletionKind, Direction, EgressRow, ImageFilter, ImageSettings, LeaseFilter, MetadataError,
-    NamePage, NewAuditEvent, NewDeletion, NewLease, NewShare, PullRow, Repository, ShareStatus,
-    TagPage, Transaction,
-};
-use berth::oci::ImmutableTags;
-use berth_storage::Digest;
 use sqlx::AssertSqlSafe;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+use berth::metadata::{
+    DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
+    NewShare, Repository, ShareStatus, Transaction,
+};
 
 use crate::contracts;
 use crate::fixture::{
     ACTOR, Fixture, OTHER_WORKSPACE, Rows, START, TestManifest, WORKSPACE, new_blob, open_deletion,
     tag, tag_change,
 };
+use crate::tour_of_lists::lists;
 use crate::uploads::taken;
 
 contracts![no_hot_statement_reads_a_whole_table];
@@ -335,77 +334,6 @@ async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &
         })
         .await
         .unwrap();
-}
-
-/// What lists show, and what is counted and gathered for them.
-async fn lists(fixture: &Fixture, repository: &Repository, digest: &Digest) {
-    let metadata = &fixture.metadata;
-    let page = NamePage {
-        start: "t-1111/",
-        last: "",
-        limit: 10,
-    };
-    for filter in [
-        ImageFilter::Every,
-        ImageFilter::SharedIn,
-        ImageFilter::SharedOut,
-        ImageFilter::NotShared,
-    ] {
-        let names = metadata.names_of(WORKSPACE, filter, &page, START);
-        names.await.unwrap();
-    }
-    metadata.platform_names("t-2222", &page).await.unwrap();
-    let names = [repository.name.clone()];
-    metadata.image_rows(&names, WORKSPACE, START).await.unwrap();
-    for page in [
-        TagPage::Newest(None),
-        TagPage::ByName(String::new()),
-        TagPage::Only(tag("latest")),
-    ] {
-        let rows = metadata.tag_rows(repository.id, &page, Some(WORKSPACE), START, 10);
-        rows.await.unwrap();
-    }
-    metadata
-        .manifest_facts(repository.id, digest)
-        .await
-        .unwrap();
-    let latest = tag("latest");
-    metadata.tag_target(repository.id, &latest).await.unwrap();
-    let history = metadata.tag_history(repository.id, &latest, None, 10);
-    history.await.unwrap();
-    metadata.usage(WORKSPACE).await.unwrap();
-    metadata.usage_of_all("", 10).await.unwrap();
-    let settings = ImageSettings {
-        protected: false,
-        immutable_tags: ImmutableTags::default(),
-        is_platform: false,
-    };
-    fixture
-        .change(async |change| change.set_image(repository, &settings).await)
-        .await
-        .unwrap();
-    let count = metadata.count_image(repository.id).await.unwrap().unwrap();
-    metadata.count_images_after(None, 10).await.unwrap();
-    metadata.store_image_counts(&[count], START).await.unwrap();
-    let count = metadata.count_workspace(WORKSPACE).await.unwrap();
-    let store = metadata.store_workspace_count(WORKSPACE, &count, START);
-    store.await.unwrap();
-    metadata.workspace_of_prefix("t-1111").await.unwrap();
-    metadata.workspace_ids_after("", 10).await.unwrap();
-    let pull = PullRow {
-        repository: repository.id,
-        tag: Some(latest),
-        at: START,
-    };
-    metadata.record_pulls(&[pull]).await.unwrap();
-    let lost = metadata.forget_pulls_of_lost_tags(repository.id, 10);
-    lost.await.unwrap();
-    let egress = EgressRow {
-        reader: String::from(WORKSPACE),
-        owner: String::from(WORKSPACE),
-        bytes: 1,
-    };
-    metadata.record_egress(&[egress]).await.unwrap();
 }
 
 /// How a database would run a statement; `None` where it cannot say without knowing the types of the parameters.
