@@ -151,7 +151,7 @@ impl Auth {
     /// from.
     ///
     /// # Errors
-    /// As a [`Refusal`], bad credentials are a challenge without a scope (see [`Refusal::with_scope`]).
+    /// As a [`Refusal`](super::Refusal), bad credentials are a challenge without a scope.
     pub async fn authenticate_registry(
         &self,
         header: Option<&str>,
