@@ -12,7 +12,9 @@ use super::protection::{Going, Protection};
 use super::sharing::{HOLDERS_NAMED, shortened};
 use super::{Images, RequestError, hold, holders_of_leases};
 use crate::audit;
-use crate::auth::{Delete, Granted, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead};
+use crate::auth::{
+    Covers, Delete, Granted, InUse, InUseReason, Manager, ToAdminister, ToChange, ToRead,
+};
 use crate::clock::Millis;
 use crate::grammar::{Id, Time, documented, word};
 use crate::listed::Listed;
@@ -504,23 +506,9 @@ impl Images {
         manager: &Manager<ToChange>,
         id: &str,
     ) -> Result<DeletionView, RequestError> {
-        let now = self.clock.now();
-        let mut change = self.metadata.begin().await?;
-        manager.confirm(&mut change, now).await?;
-        let workspace = &manager.workspace().id;
-        let deletion = change.deletion(workspace, id).await?;
-        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
-        if let Some(image) = deletion.name.image() {
-            manager.image::<Delete>(&image)?;
-        }
+        let (mut change, deletion) = self.hold_deletion(manager, id).await?;
+        let (workspace, now) = (&manager.workspace().id, self.clock.now());
         let repository = restorable(&deletion, now)?;
-        change.lock(repository, Lock::Exclusive).await?;
-        // Another one may have restored or purged it while we waited for the lock.
-        let deletion = change.deletion(workspace, id).await?;
-        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
-        // The window may have ended in the meantime, and a purge begun.
-        let now = self.clock.now();
-        restorable(&deletion, now)?;
         let by = (manager.actor(), now);
         bring_back(&mut change, &deletion, repository, by).await?;
         change.forget_deletion(id).await?;
@@ -529,6 +517,30 @@ impl Images {
         change.audit(&event).await?;
         change.commit().await?;
         Ok(DeletionView::from(&deletion))
+    }
+
+    /// A deletion of the manager's workspace, held so that nobody else restores or purges it. Whoever judges its window
+    /// asks the clock after this: it may have ended while the lock was waited for.
+    async fn hold_deletion<W: Covers<Delete>>(
+        &self,
+        manager: &Manager<W>,
+        id: &str,
+    ) -> Result<(Transaction, Deletion), RequestError> {
+        let mut change = self.metadata.begin().await?;
+        manager.confirm(&mut change, self.clock.now()).await?;
+        let workspace = &manager.workspace().id;
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        if let Some(image) = deletion.name.image() {
+            manager.image::<Delete>(&image)?;
+        }
+        if let Some(repository) = deletion.repository_id {
+            change.lock(repository, Lock::Exclusive).await?;
+        }
+        // Another one may have restored or purged it while we waited for the lock.
+        let deletion = change.deletion(workspace, id).await?;
+        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
+        Ok((change, deletion))
     }
 
     /// Does a deletion for good, now.
@@ -552,23 +564,11 @@ impl Images {
         manager: &Manager<ToAdminister>,
         id: &str,
     ) -> Result<Deletion, RequestError> {
-        let now = self.clock.now();
-        let mut change = self.metadata.begin().await?;
-        manager.confirm(&mut change, now).await?;
-        let workspace = &manager.workspace().id;
-        let deletion = change.deletion(workspace, id).await?;
-        let deletion = deletion.ok_or_else(|| no_deletion(id))?;
-        if let Some(image) = deletion.name.image() {
-            manager.image::<Delete>(&image)?;
+        let (mut change, deletion) = self.hold_deletion(manager, id).await?;
+        let (workspace, now) = (&manager.workspace().id, self.clock.now());
+        if deletion.purged_at.is_some() {
+            return Err(no_deletion(id));
         }
-        if let Some(repository) = deletion.repository_id {
-            change.lock(repository, Lock::Exclusive).await?;
-        }
-        // Another one may have restored or purged it while we waited for the lock.
-        let deletion = change.deletion(workspace, id).await?;
-        let deletion = deletion
-            .filter(|deletion| deletion.purged_at.is_none())
-            .ok_or_else(|| no_deletion(id))?;
         let leases = change
             .leases_on_deletion(&deletion, now, HOLDERS_NAMED)
             .await?;
