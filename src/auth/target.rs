@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::error::RequestError;
 use crate::grammar::{documented, text, whole};
 use crate::metadata::Workspace;
-use crate::oci::{ImageName, RepositoryName, Tag};
+use crate::oci::{ImageName, RepositoryName, Tag, WrittenReference};
 
 /// Bytes of a target at most: host, repository and tag.
 const MAX_TARGET_BYTES: usize = 1024;
@@ -77,30 +77,21 @@ impl Target {
                 "a digest cannot be pushed to by name: give the repository, and a tag if you like",
             )));
         }
-        let path = match text.split_once('/') {
-            Some((host, path)) if is_host(host) => {
-                if !hosts.include(host) {
-                    return Err(bad(format!(
-                        "\"{host}\" is another registry; this one is {}",
-                        hosts.push
-                    )));
-                }
-                path
-            }
-            _ => text,
-        };
-        let last_slash = path.rfind('/').map_or(0, |index| index + 1);
-        let (name, tag) = match path[last_slash..].find(':') {
-            None => (path, None),
-            Some(colon) => {
-                let (name, tag) = path.split_at(last_slash + colon);
-                let tag = &tag[1..];
-                let parsed = tag
-                    .parse::<Tag>()
-                    .map_err(|error| bad(format!("\"{tag}\" is no tag: {error}")))?;
-                (name, Some(parsed))
-            }
-        };
+        let WrittenReference { host, name, tag } = WrittenReference::split(text);
+        if let Some(host) = host
+            && !hosts.include(host)
+        {
+            return Err(bad(format!(
+                "\"{host}\" is another registry; this one is {}",
+                hosts.push
+            )));
+        }
+        let tag = tag
+            .map(|tag| {
+                tag.parse::<Tag>()
+                    .map_err(|error| bad(format!("\"{tag}\" is no tag: {error}")))
+            })
+            .transpose()?;
         let image = own_image(name, workspace).map_err(bad)?;
         let image: ImageName = image
             .parse()
@@ -129,11 +120,6 @@ impl Target {
             Some(tag) => format!("{host}/{}:{tag}", self.repository),
         }
     }
-}
-
-/// As every client reads references: a first component is a host if it could not be a plain word.
-fn is_host(component: &str) -> bool {
-    component == "localhost" || component.contains(['.', ':'])
 }
 
 /// The name without the workspace's prefix, whether it was given or not.

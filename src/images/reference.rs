@@ -1,6 +1,6 @@
 //! Image references as people write them: a host or none, a name, a tag or a digest.
 
-use crate::oci::{Reference, RepositoryName};
+use crate::oci::{Reference, RepositoryName, WrittenReference};
 
 /// Bytes of a reference at most: host, repository, tag and digest.
 pub(super) const MAX_REFERENCE_BYTES: usize = 1024;
@@ -56,22 +56,15 @@ pub(super) fn parse(text: &str) -> Result<Written<'_>, String> {
             (text, Some(Reference::Digest(digest)))
         }
     };
-    let (host, path) = match text.split_once('/') {
-        Some((host, path)) if is_host(host) => (Some(host), path),
-        Some(_) | None => (None, text),
-    };
-    let last = path.rfind('/').map_or(0, |index| index + 1);
-    let (name, tag) = match path[last..].find(':') {
-        None => (path, None),
-        Some(colon) => {
-            let (name, tag) = path.split_at(last + colon);
-            let tag = &tag[1..];
+    let WrittenReference { host, name, tag } = WrittenReference::split(text);
+    let tag = tag
+        .map(|tag| {
             let tag = tag
                 .parse()
                 .map_err(|error| format!("\"{tag}\" is no tag: {error}"))?;
-            (name, Some(Reference::Tag(tag)))
-        }
-    };
+            Ok::<_, String>(Reference::Tag(tag))
+        })
+        .transpose()?;
     let reference = match digest.or(tag) {
         Some(reference) => reference,
         None => Reference::Tag(
@@ -85,11 +78,6 @@ pub(super) fn parse(text: &str) -> Result<Written<'_>, String> {
         name,
         reference,
     })
-}
-
-/// As every client reads references: a first component is a host if it could not be a plain word.
-fn is_host(component: &str) -> bool {
-    component == "localhost" || component.contains(['.', ':'])
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod tag;
 #[cfg(test)]
 pub(crate) mod testing;
 mod upload_id;
+mod written;
 
 pub use content_range::{ContentRange, ContentRangeError};
 pub use descriptor::{Annotations, Descriptor, Platform, ReferrerDescriptor};
@@ -36,3 +37,4 @@ pub use repository_name::{ImageName, NameError, RepositoryName};
 pub use request_range::{RequestRange, Resolved};
 pub use tag::{Tag, TagError};
 pub use upload_id::{UploadId, UploadIdError};
+pub use written::WrittenReference;
