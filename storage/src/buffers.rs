@@ -33,9 +33,9 @@ impl Buffers {
         self.size_bytes
     }
 
-    /// A buffer of this length, at most the size; its bytes are whatever was in it before.
+    /// A buffer of this length; one that is longer than the size is not shared. Its bytes are whatever was in it before.
     pub(crate) fn take(&self, length: usize) -> Buffer {
-        if length < SHARED_FROM_BYTES {
+        if length < SHARED_FROM_BYTES || length > self.size_bytes {
             return Buffer {
                 bytes: vec![0; length],
                 length,
@@ -44,7 +44,7 @@ impl Buffers {
         }
         let idle = self.idle().pop();
         Buffer {
-            bytes: idle.unwrap_or_else(|| vec![0; self.size_bytes.max(length)]),
+            bytes: idle.unwrap_or_else(|| vec![0; self.size_bytes]),
             length,
             home: Some(self.clone()),
         }
@@ -107,6 +107,14 @@ mod tests {
         drop(part);
         assert_eq!(buffers.idle().len(), 1);
         assert_eq!(buffers.take(256 * 1024).as_ref()[..10], [7; 10]);
+    }
+
+    #[test]
+    fn a_buffer_that_is_longer_than_the_size_is_whole_and_not_kept() {
+        let buffers = Buffers::new(100_000);
+        drop(buffers.take(100_000));
+        assert_eq!(buffers.take(200_000).as_mut().len(), 200_000);
+        assert_eq!(buffers.idle().len(), 1);
     }
 
     #[test]

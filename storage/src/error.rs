@@ -35,14 +35,41 @@ pub enum StoreError {
         source: io::Error,
     },
     /// An object store refused.
-    #[error("could not {action} object {key}")]
+    #[error("could not {action} {path} in the object store")]
     Backend {
         /// What was being done, in the infinitive.
         action: &'static str,
-        /// The object.
-        key: ObjectKey,
+        /// Where, below the root of the store.
+        path: String,
         /// What the object store said.
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// An object store cannot be reached, does not answer, or says that the fault is its own: the same may succeed
+    /// later.
+    #[error("the object store is unavailable: could not {action} {path}")]
+    Unavailable {
+        /// What was being done, in the infinitive.
+        action: &'static str,
+        /// Where, below the root of the store.
+        path: String,
+        /// What the object store said, or what went wrong on the way to it.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The object store cannot be used as it is configured; the text is for the operator and says what to do.
+    #[error("the object store cannot be used: {reason}")]
+    Unusable {
+        /// What is wrong and what to do, without a secret.
+        reason: String,
+    },
+    /// The upload has more bytes than an object of this store can have.
+    #[error(
+        "upload {key} is larger than {limit_bytes} bytes, which is the most that the object store takes in parts of this size"
+    )]
+    TooLarge {
+        /// The upload.
+        key: ObjectKey,
+        /// The most it can have.
+        limit_bytes: u64,
     },
     /// Another writer took the upload over, or it was cancelled: nothing more may be written here.
     #[error("upload {key} was taken over or cancelled")]
@@ -112,6 +139,17 @@ pub enum StoreError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The store holds the objects of another installation.
+    #[error(
+        "the store belongs to another installation: its marker names {found:?}, and this one is {expected:?}; \
+         use a store, or a prefix in it, of its own"
+    )]
+    OtherInstallation {
+        /// What the marker says.
+        found: String,
+        /// Whose store it should be.
+        expected: String,
+    },
     /// The process is shutting down, or the work panicked.
     #[error("the work on the store was interrupted")]
     Interrupted {
@@ -121,6 +159,19 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// An error of an object store that means nothing more to callers.
+    pub(crate) fn from_store(
+        action: &'static str,
+        path: impl Into<String>,
+        source: object_store::Error,
+    ) -> Self {
+        Self::Backend {
+            action,
+            path: path.into(),
+            source: Box::new(source),
+        }
+    }
+
     /// An error of the operating system, told apart from a full disk.
     pub(crate) fn from_io(
         action: &'static str,

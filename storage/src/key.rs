@@ -9,7 +9,7 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 /// Where finished objects lie, below the root of a store.
-pub(crate) const OBJECTS: &str = "objects";
+pub const OBJECTS: &str = "objects";
 /// Where unfinished uploads lie, below the root of a store.
 pub(crate) const STAGING: &str = "staging";
 
@@ -44,7 +44,8 @@ impl ObjectKey {
         format!("{STAGING}/{self}")
     }
 
-    fn fan_out(&self) -> u8 {
+    /// The number of the folder that the object lies in.
+    pub(crate) fn fan_out(&self) -> u8 {
         let [first, ..] = *self.0.as_bytes();
         first
     }

@@ -7,6 +7,7 @@
 //! making that durable, and it streams in 8 KiB pieces.
 
 pub(crate) mod at_hand;
+mod inventory;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice, Write};

@@ -11,8 +11,10 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use crate::claim::{MARKER, claim, is_claimed};
 use crate::error::StoreError;
-use crate::key::ObjectKey;
+use crate::key::{OBJECTS, ObjectKey};
+use crate::listing::{ListedObject, list_page};
 
 #[derive(Default)]
 pub(crate) struct MemoryStore {
@@ -104,6 +106,28 @@ impl MemoryStore {
         }
     }
 
+    pub(crate) async fn list_objects(
+        &self,
+        after: Option<ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError> {
+        list_page(&self.objects, &Path::default(), after, limit)
+            .await
+            .map_err(|error| StoreError::from_store("list", OBJECTS, error))
+    }
+
+    pub(crate) async fn claim(&self, installation_id: &str) -> Result<(), StoreError> {
+        claim(&self.objects, &Path::default(), installation_id)
+            .await
+            .unwrap_or_else(|error| Err(StoreError::from_store("write", MARKER, error)))
+    }
+
+    pub(crate) async fn is_claimed_by(&self, installation_id: &str) -> Result<bool, StoreError> {
+        is_claimed(&self.objects, &Path::default(), installation_id)
+            .await
+            .unwrap_or_else(|error| Err(StoreError::from_store("read", MARKER, error)))
+    }
+
     pub(crate) fn staged_keys(&self) -> Vec<ObjectKey> {
         self.staging().keys().copied().collect()
     }
@@ -137,10 +161,6 @@ fn refused(action: &'static str, key: ObjectKey, error: Error) -> StoreError {
     match error {
         Error::NotFound { .. } => StoreError::Missing { key },
         Error::AlreadyExists { .. } => StoreError::AlreadyPublished { key },
-        error => StoreError::Backend {
-            action,
-            key,
-            source: Box::new(error),
-        },
+        error => StoreError::from_store(action, key.object_path(), error),
     }
 }

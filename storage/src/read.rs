@@ -21,6 +21,7 @@ use crate::buffers::Buffers;
 use crate::error::StoreError;
 use crate::key::ObjectKey;
 use crate::local::at_hand;
+use crate::s3::RemoteReader;
 use crate::testing::{Faults, Operation};
 
 /// What to read, and how.
@@ -45,7 +46,15 @@ pub(crate) enum Source {
 /// turns out too short is [`StoreError::OutOfRange`], never a silent end. What the system has in memory is read when it
 /// is asked for; what has to come from the disk is read one chunk ahead of the one given out. So a reader holds two
 /// chunks at most, and a slow client costs no more.
-pub struct ObjectReader {
+pub struct ObjectReader(Reader);
+
+enum Reader {
+    Here(HereReader),
+    Remote(RemoteReader),
+}
+
+/// Reads what this machine has.
+struct HereReader {
     step: Step,
     state: State,
 }
@@ -110,20 +119,41 @@ impl ObjectReader {
         Ok(Self::begun(step, source, first, Origin::Memory))
     }
 
+    /// Reads what another machine has.
+    pub(crate) fn of_remote(reader: RemoteReader) -> Self {
+        Self(Reader::Remote(reader))
+    }
+
     fn begun(step: Step, source: Source, first: Bytes, origin: Origin) -> Self {
         let state = if first.is_empty() {
             State::Done
         } else {
             State::Ready(source, first, origin)
         };
-        Self { step, state }
+        Self(Reader::Here(HereReader { step, state }))
     }
 
     /// How many bytes the stream has yet to give.
     pub fn remaining_bytes(&self) -> u64 {
-        self.step.end - self.step.position
+        match &self.0 {
+            Reader::Here(reader) => reader.step.end - reader.step.position,
+            Reader::Remote(reader) => reader.remaining_bytes(),
+        }
     }
+}
 
+impl Stream for ObjectReader {
+    type Item = Result<Bytes, StoreError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match &mut self.0 {
+            Reader::Here(reader) => reader.poll_chunk(context),
+            Reader::Remote(reader) => reader.poll_chunk(context),
+        }
+    }
+}
+
+impl HereReader {
     fn give(&mut self, source: Source, chunk: Bytes, origin: Origin) -> Bytes {
         self.step.position += chunk.len() as u64;
         if self.step.position < self.step.end {
@@ -134,12 +164,8 @@ impl ObjectReader {
         }
         chunk
     }
-}
 
-impl Stream for ObjectReader {
-    type Item = Result<Bytes, StoreError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, StoreError>>> {
         let mut read = match mem::replace(&mut self.state, State::Done) {
             State::Done => return Poll::Ready(None),
             State::Ready(source, chunk, origin) => {
@@ -195,7 +221,8 @@ impl ReadPlan {
     }
 }
 
-fn out_of_range(key: ObjectKey, range: &Range<u64>, size_bytes: u64) -> StoreError {
+/// The error of a range that an object does not have.
+pub(crate) fn out_of_range(key: ObjectKey, range: &Range<u64>, size_bytes: u64) -> StoreError {
     StoreError::OutOfRange {
         key,
         start: range.start,

@@ -5,9 +5,13 @@
 
 use std::fmt;
 
+use tokio::sync::Mutex;
+
+use crate::blocking::joined;
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::StoreError;
 use crate::key::ObjectKey;
+use crate::s3::S3Upload;
 use crate::store::Store;
 use crate::takeover::Lease;
 
@@ -20,15 +24,24 @@ pub struct Staged {
     size_bytes: u64,
     store: Store,
     lease: Lease,
+    /// What is needed to make an object of it on another machine. Reading it again may complete it there.
+    remote: Option<Mutex<Box<S3Upload>>>,
 }
 
 impl Staged {
-    pub(crate) fn new(digest: Digest, size_bytes: u64, store: Store, lease: Lease) -> Self {
+    pub(crate) fn new(
+        digest: Digest,
+        size_bytes: u64,
+        store: Store,
+        lease: Lease,
+        remote: Option<Box<S3Upload>>,
+    ) -> Self {
         Self {
             digest,
             size_bytes,
             store,
             lease,
+            remote: remote.map(Mutex::new),
         }
     }
 
@@ -57,6 +70,10 @@ impl Staged {
     /// # Errors
     /// `Missing` if the staging bytes are gone, `OutOfRange` if they shrank, else `Io`.
     pub async fn rehash(&self, algorithm: DigestAlgorithm) -> Result<Digest, StoreError> {
+        if let Some(remote) = &self.remote {
+            let mut remote = remote.lock().await;
+            return remote.rehash(self.digest, self.size_bytes, algorithm).await;
+        }
         self.store
             .rehash_staged(self.key(), self.size_bytes, algorithm)
             .await
@@ -64,7 +81,8 @@ impl Staged {
 
     /// Gives the bytes their final key; once this returns, they survive a power loss.
     ///
-    /// What it returns keeps the key from other writers until the caller has written down what it is: drop it then.
+    /// What it returns keeps the key from other writers until the caller has written down what it is: then it is
+    /// [settled](Published::settle).
     ///
     /// Dropping the future does not stop the work: the object may come to be nevertheless.
     ///
@@ -74,7 +92,20 @@ impl Staged {
     /// caller must delete the key before it forgets it.
     pub async fn publish(self) -> Result<Published, StoreError> {
         self.lease.check()?;
-        self.store.publish(self.lease).await
+        let Some(remote) = self.remote else {
+            return self.store.publish(self.lease).await;
+        };
+        self.store.check_publish(self.lease.key())?;
+        let (digest, size_bytes, lease) = (self.digest, self.size_bytes, self.lease);
+        let mut remote = remote.into_inner();
+        let publishing = tokio::spawn(async move {
+            remote.publish(digest, size_bytes).await?;
+            Ok(Published {
+                lease,
+                remote: Some(remote),
+            })
+        });
+        joined(publishing.await)
     }
 
     /// Drops the bytes, because their digest is not the one that was named.
@@ -82,18 +113,34 @@ impl Staged {
     /// # Errors
     /// `Io`; then the bytes stay for the sweep.
     pub async fn discard(self) -> Result<(), StoreError> {
-        self.store.remove_staging(self.lease).await
+        match self.remote {
+            Some(remote) => remote.into_inner().discard().await,
+            None => self.store.remove_staging(self.lease).await,
+        }
     }
 }
 
 /// An object that was just published. While it lives, no writer gets the key.
 pub struct Published {
     lease: Lease,
+    /// What the object was made of, on another machine.
+    remote: Option<Box<S3Upload>>,
 }
 
 impl Published {
     pub(crate) fn new(lease: Lease) -> Self {
-        Self { lease }
+        Self {
+            lease,
+            remote: None,
+        }
+    }
+
+    /// Lets what the object was made of go, once the caller has written down that it is there: until then another
+    /// process that has the same upload may still need it. What stays goes with the object.
+    pub fn settle(self) {
+        if let Some(remote) = &self.remote {
+            remote.clean_up();
+        }
     }
 }
 

@@ -7,19 +7,22 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 
 use crate::batch::batch_bytes;
-use crate::blocking::blocking;
+use crate::blocking::{blocking, joined};
 use crate::buffers::Buffers;
 use crate::digest::{Digest, DigestAlgorithm};
 use crate::error::StoreError;
 use crate::hasher::Hasher;
 use crate::key::ObjectKey;
+use crate::listing::ListedObject;
 use crate::local::LocalStore;
 use crate::memory::MemoryStore;
 use crate::read::{ObjectReader, ReadPlan, Source};
+use crate::s3::{RemoteReader, S3Options, S3Store, S3Upload};
 use crate::staged::Published;
 use crate::takeover::{Lease, Takeover};
 use crate::testing::{Faults, Operation};
@@ -67,6 +70,7 @@ enum Backend {
         buffers: Buffers,
     },
     Memory(Arc<MemoryStore>),
+    S3(Arc<S3Store>),
 }
 
 impl Store {
@@ -89,6 +93,17 @@ impl Store {
     /// A store that is gone when its last clone is.
     pub fn memory() -> Self {
         Self::of(Backend::Memory(Arc::default()))
+    }
+
+    /// A store in a bucket; tries that objects can be written, read and deleted there.
+    ///
+    /// # Errors
+    /// `Unusable`, whose text says what is wrong with the settings or the bucket and what to do; `Io` or `NoSpace` if
+    /// the folder for parts cannot be made.
+    pub async fn s3(options: S3Options) -> Result<Self, StoreError> {
+        Ok(Self::of(Backend::S3(Arc::new(
+            S3Store::open(options).await?,
+        ))))
     }
 
     /// The same store, but failing as told; for tests.
@@ -124,6 +139,7 @@ impl Store {
         let faults = self.faults.clone();
         let upload = match &self.backend {
             Backend::Local { folder, .. } => {
+                progress.check_local(key)?;
                 let folder = Arc::clone(folder);
                 blocking(move || {
                     let sink = Sink::Local(folder.open_staging(key, offset)?);
@@ -136,7 +152,22 @@ impl Store {
                 })
                 .await?
             }
+            Backend::S3(store) => {
+                let progress = progress.in_bucket(key, store.part_bytes())?;
+                // A session without bytes has a key that nobody has written to, or else publishing shows it.
+                if offset > 0 && store.size(key).await?.is_some() {
+                    return Err(StoreError::AlreadyPublished { key });
+                }
+                let remote = S3Upload::open(store, lease.clone(), progress);
+                Upload {
+                    sink: Sink::S3(Box::new(remote)),
+                    hasher,
+                    faults,
+                    lease,
+                }
+            }
             Backend::Memory(memory) => {
+                progress.check_local(key)?;
                 let sink = Sink::Memory(memory.open_staging(key, offset).await?);
                 Upload {
                     sink,
@@ -182,6 +213,7 @@ impl Store {
                 blocking(move || folder.size(key)).await
             }
             Backend::Memory(memory) => memory.size(key).await,
+            Backend::S3(store) => store.size(key).await,
         }
     }
 
@@ -197,6 +229,7 @@ impl Store {
                 blocking(move || folder.delete(key)).await
             }
             Backend::Memory(memory) => memory.delete(key).await,
+            Backend::S3(store) => store.delete(key).await,
         }
     }
 
@@ -226,6 +259,61 @@ impl Store {
                 blocking(move || folder.staged_keys()).await
             }
             Backend::Memory(memory) => Ok(memory.staged_keys()),
+            Backend::S3(store) => store.staged_keys().await,
+        }
+    }
+
+    /// Up to `limit` objects whose keys come after `after`, in the order of the keys; at most [`LIST_LIMIT`](crate::LIST_LIMIT). An empty
+    /// page is the end. Objects that come or go meanwhile may be listed or not.
+    ///
+    /// A page costs the listing of a folder, so it should be of thousands.
+    ///
+    /// # Errors
+    /// `Io` or `Backend`.
+    pub async fn list_objects(
+        &self,
+        after: Option<ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ListedObject>, StoreError> {
+        match &self.backend {
+            Backend::Local { folder, .. } => {
+                let folder = Arc::clone(folder);
+                blocking(move || folder.list_objects(after, limit)).await
+            }
+            Backend::Memory(memory) => memory.list_objects(after, limit).await,
+            Backend::S3(store) => store.list_objects(after, limit).await,
+        }
+    }
+
+    /// Makes the store this installation's: writes a marker with its id at the root, or compares the one that is there.
+    ///
+    /// # Errors
+    /// `OtherInstallation` if the marker names another one, else `Io`, `NoSpace` or `Backend`.
+    pub async fn claim(&self, installation_id: &str) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local { folder, .. } => {
+                let folder = Arc::clone(folder);
+                let installation_id = installation_id.to_owned();
+                blocking(move || folder.claim(&installation_id)).await
+            }
+            Backend::Memory(memory) => memory.claim(installation_id).await,
+            Backend::S3(store) => store.claim(installation_id).await,
+        }
+    }
+
+    /// Whether the store's marker names this installation, without making one: `false` where there is none.
+    ///
+    /// # Errors
+    /// `OtherInstallation` if the marker names another one, else `Io`, `Backend` or `Unavailable`.
+    pub async fn is_claimed_by(&self, installation_id: &str) -> Result<bool, StoreError> {
+        match &self.backend {
+            Backend::Local { folder, .. } => {
+                let folder = Arc::clone(folder);
+                let installation_id = installation_id.to_owned();
+                blocking(move || folder.is_claimed_by(&installation_id)).await
+            }
+            Backend::Memory(memory) => memory.is_claimed_by(installation_id).await,
+            Backend::S3(store) => store.is_claimed_by(installation_id).await,
         }
     }
 
@@ -245,6 +333,10 @@ impl Store {
                 .await
             }
             Backend::Memory(_) => self.faults.check_probe(Path::new("memory")),
+            Backend::S3(store) => {
+                self.faults.check_probe(Path::new(store.place()))?;
+                store.check_writable().await
+            }
         }
     }
 
@@ -252,13 +344,53 @@ impl Store {
     /// early.
     pub(crate) async fn publish(&self, lease: Lease) -> Result<Published, StoreError> {
         let key = lease.key();
-        self.faults.check(Operation::Publish, key)?;
+        self.check_publish(key)?;
         match &self.backend {
             Backend::Local { folder, .. } => {
                 let folder = Arc::clone(folder);
                 blocking(move || folder.publish(key).map(|()| Published::new(lease))).await
             }
             Backend::Memory(memory) => memory.publish(key).await.map(|()| Published::new(lease)),
+            // What is staged for a bucket publishes itself.
+            Backend::S3(_) => Err(StoreError::Missing { key }),
+        }
+    }
+
+    /// Lets a test have publishing fail.
+    pub(crate) fn check_publish(&self, key: ObjectKey) -> Result<(), StoreError> {
+        self.faults.check(Operation::Publish, key)
+    }
+
+    /// A URL at which a client may read an object for a while, without asking this server; `None` where there is none.
+    /// Whoever has it may read: it is a secret for as long.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Backend` if the credentials to sign with cannot be had.
+    pub async fn redirect_url(
+        &self,
+        key: ObjectKey,
+        expires: Duration,
+    ) -> Result<Option<String>, StoreError> {
+        match &self.backend {
+            Backend::Local { .. } | Backend::Memory(_) => Ok(None),
+            Backend::S3(store) => store.redirect_url(key, expires).await.map(Some),
+        }
+    }
+
+    /// The least that a request should bring to an upload that goes on, for `OCI-Chunk-Min-Length`: smaller ones cost
+    /// the store an object each. `None` where it does not matter.
+    pub fn chunk_min_bytes(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Local { .. } | Backend::Memory(_) => None,
+            Backend::S3(store) => Some(store.part_bytes()),
+        }
+    }
+
+    /// Whether other processes may write to the same uploads, unseen by this one.
+    pub fn is_shared(&self) -> bool {
+        match &self.backend {
+            Backend::Local { .. } | Backend::Memory(_) => false,
+            Backend::S3(_) => true,
         }
     }
 
@@ -290,6 +422,16 @@ impl Store {
                 drop(lease);
                 Ok(())
             }
+            Backend::S3(store) => {
+                let store = Arc::clone(store);
+                // To its end, as on the other ones: the lease lives as long.
+                let discarding = tokio::spawn(async move {
+                    let outcome = store.discard_staging(key).await;
+                    drop(lease);
+                    outcome
+                });
+                joined(discarding.await)
+            }
         }
     }
 
@@ -310,6 +452,8 @@ impl Store {
                 let source = Source::Memory(memory.staged_bytes(key)?);
                 ObjectReader::of_memory(&plan, source)?
             }
+            // What is staged for a bucket reads itself.
+            Backend::S3(_) => return Err(StoreError::Missing { key }),
         };
         hash_all(reader, algorithm).await
     }
@@ -331,13 +475,17 @@ impl Store {
                 let source = Source::Memory(memory.object_bytes(key).await?);
                 ObjectReader::of_memory(&plan, source)
             }
+            Backend::S3(store) => {
+                let reader = RemoteReader::open(store, key, plan.range, plan.faults).await?;
+                Ok(ObjectReader::of_remote(reader))
+            }
         }
     }
 
     fn plan(&self, key: ObjectKey, range: Option<Range<u64>>) -> ReadPlan {
         let buffers = match &self.backend {
             Backend::Local { buffers, .. } => buffers.clone(),
-            Backend::Memory(_) => Buffers::new(DEFAULT_READ_CHUNK_BYTES),
+            Backend::Memory(_) | Backend::S3(_) => Buffers::new(DEFAULT_READ_CHUNK_BYTES),
         };
         ReadPlan {
             key,
@@ -349,7 +497,7 @@ impl Store {
 }
 
 /// Hashes away from the async threads, one chunk at a time, while the next one is read.
-async fn hash_all(
+pub(crate) async fn hash_all(
     mut reader: ObjectReader,
     algorithm: DigestAlgorithm,
 ) -> Result<Digest, StoreError> {

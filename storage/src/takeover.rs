@@ -85,10 +85,10 @@ impl Claim {
             () = self.signal.clone().raised() => return Err(StoreError::Superseded { key: self.key }),
             guard = lock.lock_owned() => guard,
         };
-        Ok(Lease {
+        Ok(Lease(Arc::new(Held {
             _guard: guard,
             claim: self,
-        })
+        })))
     }
 }
 
@@ -104,8 +104,12 @@ impl Drop for Claim {
     }
 }
 
-/// The right to touch the staging bytes of one key; dropping it lets the next claimant in.
-pub(crate) struct Lease {
+/// The right to touch the staging bytes of one key. Clones share it; when the last one is dropped, the next claimant
+/// is let in.
+#[derive(Clone)]
+pub(crate) struct Lease(Arc<Held>);
+
+struct Held {
     /// Dropped before the claim, so that an entry of the table outlives its locked lock.
     _guard: OwnedMutexGuard<()>,
     claim: Claim,
@@ -114,21 +118,19 @@ pub(crate) struct Lease {
 impl Lease {
     /// The key this lease is for.
     pub(crate) fn key(&self) -> ObjectKey {
-        self.claim.key
+        self.0.claim.key
     }
 
     /// A view of the order to stop that outlives the lease.
     pub(crate) fn signal(&self) -> StopSignal {
-        self.claim.signal.clone()
+        self.0.claim.signal.clone()
     }
 
     /// # Errors
     /// `Superseded` if a newer claim was made.
     pub(crate) fn check(&self) -> Result<(), StoreError> {
-        if self.claim.signal.is_raised() {
-            return Err(StoreError::Superseded {
-                key: self.claim.key,
-            });
+        if self.0.claim.signal.is_raised() {
+            return Err(StoreError::Superseded { key: self.key() });
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::hasher::Hasher;
 use crate::key::ObjectKey;
 use crate::local::StagingFile;
 use crate::memory::StagingBuffer;
+use crate::s3::{S3Progress, S3Upload};
 use crate::staged::Staged;
 use crate::store::Store;
 use crate::takeover::{Lease, StopSignal};
@@ -59,21 +60,36 @@ impl Progress {
         })?;
         if hasher.length() != self.offset {
             let reason = "its hash state is of another number of bytes";
-            return Err(StoreError::BadProgress {
-                key,
-                reason,
-                source: None,
-            });
-        }
-        if !self.backend.is_empty() {
-            let reason = "it belongs to another backend";
-            return Err(StoreError::BadProgress {
-                key,
-                reason,
-                source: None,
-            });
+            return Err(bad_progress(key, reason));
         }
         Ok(hasher)
+    }
+
+    /// Folder and memory need nothing but the key.
+    pub(crate) fn check_local(&self, key: ObjectKey) -> Result<(), StoreError> {
+        if self.backend.is_empty() {
+            Ok(())
+        } else {
+            Err(bad_progress(key, "it belongs to another backend"))
+        }
+    }
+
+    /// Where the bytes of an upload to a bucket are.
+    pub(crate) fn in_bucket(
+        &self,
+        key: ObjectKey,
+        part_bytes: u64,
+    ) -> Result<S3Progress, StoreError> {
+        S3Progress::decode(&self.backend, self.offset, part_bytes)
+            .map_err(|reason| bad_progress(key, reason))
+    }
+}
+
+fn bad_progress(key: ObjectKey, reason: &'static str) -> StoreError {
+    StoreError::BadProgress {
+        key,
+        reason,
+        source: None,
     }
 }
 
@@ -81,6 +97,7 @@ impl Progress {
 pub(crate) enum Sink {
     Local(StagingFile),
     Memory(StagingBuffer),
+    S3(Box<S3Upload>),
 }
 
 impl Sink {
@@ -91,25 +108,58 @@ impl Sink {
                 buffer.append(pieces);
                 Ok(())
             }
+            Self::S3(upload) => upload.append(pieces),
         }
     }
 
     fn sync_for_resume(&mut self) -> Result<(), StoreError> {
         match self {
             Self::Local(file) => file.sync_for_resume(),
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::S3(_) => Ok(()),
         }
     }
 
     fn sync_for_publish(&mut self) -> Result<(), StoreError> {
         match self {
             Self::Local(file) => file.sync_for_publish(),
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::S3(_) => Ok(()),
+        }
+    }
+
+    /// Sends what can be sent by now to another machine.
+    async fn send(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Local(_) | Self::Memory(_) => Ok(()),
+            Self::S3(upload) => upload.send_full_parts().await,
+        }
+    }
+
+    /// Sends all bytes to another machine, and gives what the next request needs to find them.
+    async fn send_for_resume(&mut self) -> Result<Vec<u8>, StoreError> {
+        match self {
+            Self::Local(_) | Self::Memory(_) => Ok(Vec::new()),
+            Self::S3(upload) => upload.pause().await,
+        }
+    }
+
+    /// Sends all bytes but those that the object is made of in the end.
+    async fn send_for_publish(&mut self) -> Result<(), StoreError> {
+        match self {
+            Self::Local(_) | Self::Memory(_) => Ok(()),
+            Self::S3(upload) => upload.settle().await,
+        }
+    }
+
+    fn is_remote(&self) -> bool {
+        match self {
+            Self::Local(_) | Self::Memory(_) => false,
+            Self::S3(_) => true,
         }
     }
 }
 
-/// Everything that belongs to the bytes already handed on. All its work blocks.
+/// Everything that belongs to the bytes already handed on. What touches a disk blocks; what sends to another machine
+/// waits.
 pub(crate) struct Upload {
     // The order matters: the file is closed before the lease lets the next writer in.
     pub(crate) sink: Sink,
@@ -136,28 +186,79 @@ impl Upload {
         self.faults.check(Operation::Sync, self.lease.key())
     }
 
-    fn pause(mut self, pieces: &[Bytes]) -> Result<Progress, StoreError> {
-        self.append_rest(pieces)?;
-        self.sink.sync_for_resume()?;
-        self.lease.check()?;
+    /// Appends to the disk and then sends to another machine, which a thread must not wait for.
+    async fn append_and_send(
+        mut self: Box<Self>,
+        pieces: Vec<Bytes>,
+    ) -> Result<Box<Self>, StoreError> {
+        let mut upload = blocking(move || {
+            self.append(&pieces)?;
+            Ok(self)
+        })
+        .await?;
+        upload.sink.send().await?;
+        Ok(upload)
+    }
+
+    async fn pause(mut self: Box<Self>, pieces: Vec<Bytes>) -> Result<Progress, StoreError> {
+        let mut upload = blocking(move || {
+            self.append_rest(&pieces)?;
+            self.sink.sync_for_resume()?;
+            Ok(self)
+        })
+        .await?;
+        let backend = upload.sink.send_for_resume().await?;
+        upload.lease.check()?;
         Ok(Progress {
-            offset: self.hasher.length(),
-            hasher: self.hasher.save(),
-            backend: Vec::new(),
+            offset: upload.hasher.length(),
+            hasher: upload.hasher.save(),
+            backend,
         })
     }
 
-    fn finish(mut self, pieces: &[Bytes], store: Store) -> Result<Staged, StoreError> {
-        self.append_rest(pieces)?;
-        self.sink.sync_for_publish()?;
-        self.lease.check()?;
-        let size_bytes = self.hasher.length();
+    async fn finish(
+        mut self: Box<Self>,
+        pieces: Vec<Bytes>,
+        store: Store,
+    ) -> Result<Staged, StoreError> {
+        let mut upload = blocking(move || {
+            self.append_rest(&pieces)?;
+            self.sink.sync_for_publish()?;
+            Ok(self)
+        })
+        .await?;
+        upload.sink.send_for_publish().await?;
+        upload.lease.check()?;
+        let Self {
+            sink,
+            hasher,
+            faults: _,
+            lease,
+        } = *upload;
+        let size_bytes = hasher.length();
+        let remote = match sink {
+            Sink::S3(remote) => Some(remote),
+            Sink::Local(_) | Sink::Memory(_) => None,
+        };
         Ok(Staged::new(
-            self.hasher.finish(),
+            hasher.finish(),
             size_bytes,
             store,
-            self.lease,
+            lease,
+            remote,
         ))
+    }
+
+    /// Runs to its end what sends to another machine, also when the caller goes away.
+    async fn to_its_end<T: Send + 'static>(
+        is_remote: bool,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if is_remote {
+            joined(tokio::spawn(work).await)
+        } else {
+            work.await
+        }
     }
 }
 
@@ -248,7 +349,7 @@ impl Writer {
         self.check_superseded()?;
         let upload = self.settled().await?;
         let pieces = self.batch.take();
-        blocking(move || upload.pause(&pieces)).await
+        Upload::to_its_end(upload.sink.is_remote(), upload.pause(pieces)).await
     }
 
     /// Makes all bytes durable and computes their digest. Nothing can read them yet.
@@ -261,7 +362,7 @@ impl Writer {
         let upload = self.settled().await?;
         let pieces = self.batch.take();
         let store = self.store;
-        blocking(move || upload.finish(&pieces, store)).await
+        Upload::to_its_end(upload.sink.is_remote(), upload.finish(pieces, store)).await
     }
 
     /// Gives the key free at once if told to stop, rather than when the caller drops the writer.
@@ -291,9 +392,13 @@ impl Writer {
 
     fn begin_append(&mut self, mut upload: Box<Upload>) {
         let pieces = self.batch.take();
-        self.state = State::Busy(spawn_blocking(move || {
-            upload.append(&pieces)?;
-            Ok(upload)
-        }));
+        self.state = State::Busy(if upload.sink.is_remote() {
+            tokio::spawn(upload.append_and_send(pieces))
+        } else {
+            spawn_blocking(move || {
+                upload.append(&pieces)?;
+                Ok(upload)
+            })
+        });
     }
 }

@@ -5,9 +5,14 @@
     reason = "a test that cannot set itself up has failed"
 )]
 
+mod bucket;
 mod faults;
+mod inventory;
 mod objects;
+mod proxy;
 mod resuming;
+mod s3;
 mod support;
 mod takeover;
 mod uploads;
+mod weather;

@@ -83,13 +83,19 @@ async fn an_upload_can_begin_again_from_nothing(fixture: Fixture) {
     assert_eq!(staged.digest(), berth_storage::Digest::of(SHA512, b"new"));
 }
 
+/// What comes of an upload that goes on: opening it says so, or finishing it, where opening asks nobody.
+async fn finish(store: &Store, key: ObjectKey, progress: &Progress) -> Result<(), StoreError> {
+    let staged = store.writer(key, progress).await?.finish().await?;
+    staged.publish().await.map(drop)
+}
+
 async fn an_upload_without_its_staging_is_lost(fixture: Fixture) {
     let key = ObjectKey::random();
     let progress = append(&fixture.store, key, &start(), &content(10))
         .await
         .unwrap();
     fixture.store.discard_staging(key).await.unwrap();
-    let error = fixture.store.writer(key, &progress).await.err().unwrap();
+    let error = finish(&fixture.store, key, &progress).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -104,6 +110,9 @@ async fn an_upload_without_its_staging_is_lost(fixture: Fixture) {
 }
 
 async fn an_upload_with_fewer_bytes_than_known_is_lost(fixture: Fixture) {
+    if fixture.keeps_every_tail() {
+        return;
+    }
     let key = ObjectKey::random();
     let known = append(&fixture.store, key, &start(), &content(10))
         .await

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tempfile::TempDir;
 
+use crate::bucket::Bucket;
+
 pub(crate) const SHA256: DigestAlgorithm = DigestAlgorithm::Sha256;
 pub(crate) const SHA512: DigestAlgorithm = DigestAlgorithm::Sha512;
 
-/// Runs each test once per backend.
+/// Runs each test once per backend; on a bucket where `BERTH_TEST_S3` says where one is, as `make test` and CI do.
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
         mod local {
@@ -20,6 +22,13 @@ macro_rules! on_every_backend {
         mod memory {
             $(#[tokio::test] async fn $test() { super::$test($crate::support::Fixture::memory()).await; })*
         }
+        mod s3 {
+            $(#[tokio::test] async fn $test() {
+                if let Some(fixture) = $crate::support::Fixture::s3().await {
+                    super::$test(fixture).await;
+                }
+            })*
+        }
     };
 }
 pub(crate) use on_every_backend;
@@ -27,7 +36,13 @@ pub(crate) use on_every_backend;
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) faults: Faults,
-    folder: Option<TempDir>,
+    kind: Kind,
+}
+
+enum Kind {
+    Local(TempDir),
+    Memory,
+    S3(Bucket),
 }
 
 impl Fixture {
@@ -40,7 +55,7 @@ impl Fixture {
         Self {
             store: store.with_faults(faults.clone()),
             faults,
-            folder: Some(folder),
+            kind: Kind::Local(folder),
         }
     }
 
@@ -49,17 +64,33 @@ impl Fixture {
         Self {
             store: Store::memory().with_faults(faults.clone()),
             faults,
-            folder: None,
+            kind: Kind::Memory,
         }
     }
 
-    /// As after a restart; memory has none, so there it is the same store.
+    pub(crate) async fn s3() -> Option<Self> {
+        let bucket = Bucket::own()?;
+        let faults = Faults::new();
+        Some(Self {
+            store: bucket.store().await.with_faults(faults.clone()),
+            faults,
+            kind: Kind::S3(bucket),
+        })
+    }
+
+    /// Whether what one request leaves stays as it is, whatever another one of the same upload does.
+    pub(crate) fn keeps_every_tail(&self) -> bool {
+        matches!(self.kind, Kind::S3(_))
+    }
+
+    /// As after a restart, or as another replica has it; memory has none, so there it is the same store.
     pub(crate) async fn reopened(&self) -> Store {
-        match &self.folder {
-            Some(folder) => Store::local(folder.path(), LocalOptions::default())
+        match &self.kind {
+            Kind::Local(folder) => Store::local(folder.path(), LocalOptions::default())
                 .await
                 .unwrap(),
-            None => self.store.clone(),
+            Kind::Memory => self.store.clone(),
+            Kind::S3(bucket) => bucket.store().await,
         }
     }
 }

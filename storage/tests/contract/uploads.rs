@@ -112,7 +112,9 @@ async fn a_staged_upload_that_is_dropped_is_found_by_the_sweep(fixture: Fixture)
     let store = fixture.reopened().await;
     let mut keys = store.staged_keys().await.unwrap();
     keys.sort();
-    let mut expected = [kept, left];
+    // Bytes that fit into one part and were never paused are nowhere but with their writer.
+    let mut expected = vec![kept];
+    expected.extend((!fixture.keeps_every_tail()).then_some(left));
     expected.sort();
     assert_eq!(keys, expected);
     store.discard_staging(left).await.unwrap();
@@ -127,7 +129,14 @@ async fn a_published_upload_leaves_no_staging(fixture: Fixture) {
 async fn a_key_with_an_object_takes_no_second_upload(fixture: Fixture) {
     let bytes = content(100);
     let key = put(&fixture.store, &bytes).await.unwrap();
-    let error = fixture.store.writer(key, &start()).await.err().unwrap();
+    // Where opening asks nobody, publishing is refused.
+    let error = match fixture.store.writer(key, &start()).await {
+        Ok(mut writer) => {
+            writer.write(content(50)).await.unwrap();
+            writer.finish().await.unwrap().publish().await.unwrap_err()
+        }
+        Err(error) => error,
+    };
     assert!(
         matches!(error, StoreError::AlreadyPublished { .. }),
         "{error}"
