@@ -135,6 +135,19 @@ const HOLD_OPERATORS: Statement = Statement {
     postgres: select!("workspace_id IS NULL AND role = 'operator' ORDER BY id LIMIT $1 FOR UPDATE"),
 };
 
+/// The statement that writes down the last use of one kind of secret.
+#[derive(Clone, Copy)]
+pub(super) struct LastUses(&'static str);
+
+impl LastUses {
+    const API_KEYS: Self = Self(
+        "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+    );
+    pub(super) const PULL_SECRETS: Self = Self(
+        "UPDATE pull_secrets SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
+    );
+}
+
 async fn find(
     connection: Connection<'_>,
     statement: &'static str,
@@ -203,6 +216,15 @@ impl Metadata {
         &self,
         uses: &[(String, Millis)],
     ) -> Result<(), MetadataError> {
+        self.record_uses(LastUses::API_KEYS, uses).await
+    }
+
+    /// Writes down the last uses of one kind of secret, in one change.
+    pub(super) async fn record_uses(
+        &self,
+        LastUses(statement): LastUses,
+        uses: &[(String, Millis)],
+    ) -> Result<(), MetadataError> {
         if uses.is_empty() {
             return Ok(());
         }
@@ -212,15 +234,12 @@ impl Metadata {
         let mut transaction = self.begin().await?;
         for (id, at) in uses {
             // No mark: nothing that is remembered is decided by the time of the last use.
-            on!(transaction.connection(), c => sqlx::query(
-                "UPDATE api_keys SET last_used_at = $2 \
-                 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
-            )
-            .bind(id)
-            .bind(at.0)
-            .execute(c)
-            .await
-            .map(|_| ()))?;
+            on!(transaction.connection(), c => sqlx::query(statement)
+                .bind(id)
+                .bind(at.0)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
         }
         transaction.commit().await
     }

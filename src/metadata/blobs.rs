@@ -22,6 +22,17 @@ pub struct LinkedBlob {
     pub size_bytes: u64,
 }
 
+/// The blob that a digest is stored as, whoever may read it.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredBlob {
+    /// The object that holds its bytes.
+    pub object_key: ObjectKey,
+    /// How many there should be.
+    pub size_bytes: u64,
+    /// Whether a check found them missing or wrong, so that nobody reads them.
+    pub is_damaged: bool,
+}
+
 /// A blob whose bytes have been hashed, matched and published.
 #[derive(Clone, Copy, Debug)]
 pub struct NewBlob {
@@ -31,13 +42,6 @@ pub struct NewBlob {
     pub object_key: ObjectKey,
     /// How many there are.
     pub size_bytes: u64,
-}
-
-/// An object that is to be deleted.
-#[derive(Clone, Copy, Debug)]
-pub struct DoomedObject {
-    /// Its key in the storage.
-    pub key: ObjectKey,
 }
 
 #[derive(sqlx::FromRow)]
@@ -65,17 +69,17 @@ const RECORD: Statement = Statement {
                SELECT json_array_elements_text($3::json), 'writing', $1, $2",
 };
 
-/// The members of a list and their sizes, condemned ones included; a link deleted by hand is none.
+/// The members of a list and their sizes, condemned ones included; a link deleted by hand is none, nor is a damaged blob.
 const MEMBERS: Statement = over_list!(
     "SELECT links.digest, blobs.size_bytes FROM links JOIN blobs ON blobs.digest = links.digest \
-     WHERE links.repository_id = $1 AND links.deletion_id IS NULL AND links.digest IN ",
+     WHERE links.repository_id = $1 AND links.deletion_id IS NULL AND blobs.damaged_at IS NULL AND links.digest IN ",
     "$2",
     ""
 );
 
 /// Brings back what was condemned, and ends the grace of what nobody needed until now.
 const REVIVE: Statement = over_list!(
-    "UPDATE links SET condemned_at = NULL, unneeded_since = NULL \
+    "UPDATE links SET condemned_at = NULL, unneeded_since = NULL, parked = 0 \
      WHERE repository_id = $1 AND deletion_id IS NULL \
      AND (condemned_at IS NOT NULL OR unneeded_since IS NOT NULL) AND digest IN ",
     "$2",
@@ -93,7 +97,7 @@ impl Metadata {
             let row: Option<BlobRow> = on!(reader.connection(), c => sqlx::query_as(
                 "SELECT blobs.object_key, blobs.size_bytes FROM links JOIN blobs ON blobs.digest = links.digest \
                  WHERE links.repository_id = $1 AND links.digest = $2 \
-                 AND links.deletion_id IS NULL AND links.condemned_at IS NULL",
+                 AND links.deletion_id IS NULL AND links.condemned_at IS NULL AND blobs.damaged_at IS NULL",
             )
             .bind(repository.0)
             .bind(digest.to_string())
@@ -115,7 +119,8 @@ impl Metadata {
         let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
             "SELECT repositories.name FROM links JOIN repositories ON repositories.id = links.repository_id \
              WHERE links.digest = $1 AND repositories.workspace_id = $2 AND repositories.deletion_id IS NULL \
-             AND links.deletion_id IS NULL AND links.condemned_at IS NULL LIMIT $3",
+             AND links.deletion_id IS NULL AND links.condemned_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM blobs WHERE digest = $1 AND damaged_at IS NOT NULL) LIMIT $3",
         )
         .bind(digest.to_string())
         .bind(workspace_id)
@@ -128,38 +133,22 @@ impl Metadata {
     }
 
     /// The object that holds a digest now, whoever may read it: to judge whether a push replaces a damaged one.
-    pub async fn stored_blob(&self, digest: &Digest) -> Result<Option<LinkedBlob>, MetadataError> {
+    pub async fn stored_blob(&self, digest: &Digest) -> Result<Option<StoredBlob>, MetadataError> {
         let mut reader = self.read().await?;
-        let row: Option<BlobRow> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT object_key, size_bytes FROM blobs WHERE digest = $1",
+        let row: Option<(String, i64, Option<i64>)> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT object_key, size_bytes, damaged_at FROM blobs WHERE digest = $1",
         )
         .bind(digest.to_string())
         .fetch_optional(c)
         .await)?;
-        row.map(LinkedBlob::try_from).transpose()
-    }
-
-    /// Doomed objects whose time has come.
-    pub async fn due_objects(
-        &self,
-        now: Millis,
-        limit: u32,
-    ) -> Result<Vec<DoomedObject>, MetadataError> {
-        let mut reader = self.read().await?;
-        let rows: Vec<(String,)> = on!(reader.connection(), c => sqlx::query_as(
-            "SELECT key FROM objects WHERE state = 'doomed' AND due_at <= $1 ORDER BY due_at LIMIT $2",
-        )
-        .bind(now.0)
-        .bind(i64::from(limit))
-        .fetch_all(c)
-        .await)?;
-        rows.iter()
-            .map(|(key,)| {
-                Ok(DoomedObject {
-                    key: parse("object key", key)?,
-                })
+        row.map(|(object_key, size_bytes, damaged_at)| {
+            Ok(StoredBlob {
+                object_key: parse("object key", &object_key)?,
+                size_bytes: to_u64("blob size", size_bytes)?,
+                is_damaged: damaged_at.is_some(),
             })
-            .collect()
+        })
+        .transpose()
     }
 }
 
@@ -232,7 +221,7 @@ impl Transaction {
         }
         if let Some(damaged) = damaged {
             let replaced = on!(self.connection(), c => sqlx::query(
-                "UPDATE blobs SET object_key = $2, size_bytes = $4 WHERE digest = $1 AND object_key = $3",
+                "UPDATE blobs SET object_key = $2, size_bytes = $4, damaged_at = NULL WHERE digest = $1 AND object_key = $3",
             )
             .bind(&digest)
             .bind(&key)
@@ -252,7 +241,7 @@ impl Transaction {
     }
 
     /// Every repository that links a digest must look up its object again.
-    async fn forget_links_of(&mut self, digest: &Digest) -> Result<(), MetadataError> {
+    pub(super) async fn forget_links_of(&mut self, digest: &Digest) -> Result<(), MetadataError> {
         let rows: Vec<(i64,)> = on!(self.connection(), c => sqlx::query_as(
             "SELECT repository_id FROM links WHERE digest = $1",
         )
@@ -265,15 +254,23 @@ impl Transaction {
         Ok(())
     }
 
-    /// Gives an object up: it is deleted from the storage at `due`.
-    pub async fn doom_object(&mut self, key: ObjectKey, due: Millis) -> Result<(), MetadataError> {
-        on!(self.connection(), c => sqlx::query("UPDATE objects SET state = 'doomed', due_at = $2 WHERE key = $1")
-            .bind(key.to_string())
-            .bind(due.0)
-            .execute(c)
-            .await
-            .map(|_| ()))
-        .map_err(MetadataError::from)
+    /// Gives an object up that no blob names: it is deleted from the storage at `due`. `false` when there is no such
+    /// object, or a blob names it.
+    pub async fn doom_object(
+        &mut self,
+        key: ObjectKey,
+        due: Millis,
+    ) -> Result<bool, MetadataError> {
+        let doomed = on!(self.connection(), c => sqlx::query(
+            "UPDATE objects SET state = 'doomed', due_at = $2 WHERE key = $1 \
+             AND NOT EXISTS (SELECT 1 FROM blobs WHERE object_key = $1)",
+        )
+        .bind(key.to_string())
+        .bind(due.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+        Ok(doomed == 1)
     }
 
     /// Gives up what was being written when the process ended, or past its time. For an installation that one process
@@ -295,16 +292,6 @@ impl Transaction {
         .map(|done| done.rows_affected()))?)
     }
 
-    /// Forgets an object that is no longer in the storage.
-    pub async fn forget_object(&mut self, key: ObjectKey) -> Result<(), MetadataError> {
-        on!(self.connection(), c => sqlx::query("DELETE FROM objects WHERE key = $1 AND state = 'doomed'")
-            .bind(key.to_string())
-            .execute(c)
-            .await
-            .map(|_| ()))
-        .map_err(MetadataError::from)
-    }
-
     /// Makes a stored blob a member of a repository, or brings its membership back.
     pub async fn link(
         &mut self,
@@ -314,7 +301,7 @@ impl Transaction {
     ) -> Result<(), MetadataError> {
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO links (repository_id, digest, created_at, unneeded_since) VALUES ($1, $2, $3, $3) \
-             ON CONFLICT (repository_id, digest) DO UPDATE SET condemned_at = NULL, deletion_id = NULL, \
+             ON CONFLICT (repository_id, digest) DO UPDATE SET condemned_at = NULL, deletion_id = NULL, parked = 0, \
              unneeded_since = CASE WHEN links.unneeded_since IS NULL THEN NULL ELSE excluded.unneeded_since END",
         )
         .bind(repository.0)

@@ -63,7 +63,10 @@ impl Changed {
                 | Mark::Manifest(repository, _) => {
                     changed.repositories.insert(*repository);
                 }
-                Mark::Workspace(_) | Mark::ApiKey(..) | Mark::Credential(_) => {}
+                Mark::Workspace(_)
+                | Mark::ApiKey(..)
+                | Mark::PullSecret(..)
+                | Mark::Credential(_) => {}
             }
         }
         changed

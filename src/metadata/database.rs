@@ -4,19 +4,20 @@
 //! driver is not used: it cannot bind some types and rewrites none of the placeholders.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, Sqlite, SqliteConnection, SqlitePool};
+use uuid::Uuid;
 
 use super::MetadataOptions;
 use super::error::MetadataError;
 use super::memory::{Mark, Memory};
+use super::postgres::{Lent, PostgresPool, PostgresReader, PostgresTransaction};
+use super::schema::{self, Migrated};
 use super::writer::{Turn, Writer};
 use crate::config::DatabaseLocation;
 use crate::telemetry::{Latency, Timing};
@@ -40,7 +41,17 @@ pub(super) use on;
 /// One connection, lent for one statement.
 pub(super) enum Connection<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(Lent<'c>),
+}
+
+impl Connection<'_> {
+    /// The same for the next statement.
+    pub(super) fn again(&mut self) -> Connection<'_> {
+        match self {
+            Self::Sqlite(connection) => Connection::Sqlite(connection),
+            Self::Postgres(lent) => Connection::Postgres(lent.again()),
+        }
+    }
 }
 
 /// A connection that only reads. It must never be held across a client's reads or writes.
@@ -51,14 +62,14 @@ pub(super) struct Reader {
 
 enum Pooled {
     Sqlite(PoolConnection<Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(PostgresReader),
 }
 
 impl Reader {
     pub(super) fn connection(&mut self) -> Connection<'_> {
         match &mut self.connection {
             Pooled::Sqlite(connection) => Connection::Sqlite(connection),
-            Pooled::Postgres(connection) => Connection::Postgres(connection),
+            Pooled::Postgres(reader) => Connection::Postgres(reader.lent()),
         }
     }
 }
@@ -66,83 +77,78 @@ impl Reader {
 /// The pools, and for SQLite the one writer.
 #[derive(Clone)]
 pub(super) enum Database {
-    Sqlite { readers: SqlitePool, writer: Writer },
-    Postgres { pool: PgPool, memory: Arc<Memory> },
+    Sqlite {
+        readers: SqlitePool,
+        writer: Writer,
+    },
+    Postgres {
+        pool: Arc<PostgresPool>,
+        memory: Arc<Memory>,
+    },
 }
 
 impl Database {
-    /// Connects and brings the schema up to date.
+    /// Connects, and brings the schema up to date, or only looks at it, as the options say.
     pub(super) async fn open(
         options: &MetadataOptions,
         memory: &Arc<Memory>,
     ) -> Result<Self, MetadataError> {
         match &options.location {
-            DatabaseLocation::Sqlite(path) => Self::open_sqlite(path, options, memory).await,
+            DatabaseLocation::Sqlite(path) => {
+                let mut connection = sqlite_writer(path, options).await?;
+                if options.migrate {
+                    noted(&migrate_sqlite(&mut connection).await?);
+                } else {
+                    schema::expect(&mut Connection::Sqlite(&mut connection)).await?;
+                }
+                let readers = SqlitePoolOptions::new()
+                    .max_connections(options.max_connections)
+                    .acquire_timeout(options.acquire_timeout)
+                    .test_before_acquire(false)
+                    .connect_with(sqlite_options(path, options).pragma("query_only", "1"))
+                    .await?;
+                tokio::spawn(checkpoint(readers.clone()));
+                Ok(Self::Sqlite {
+                    readers,
+                    writer: Writer::start(connection, Arc::clone(memory)),
+                })
+            }
             DatabaseLocation::Postgres(url) => {
-                Self::open_postgres(url.expose(), options, memory).await
+                let pool = PostgresPool::connect(url.expose(), options).await?;
+                if options.migrate {
+                    noted(&pool.migrate().await?);
+                } else {
+                    let mut reader = pool.read().await?;
+                    schema::expect(&mut Connection::Postgres(reader.lent())).await?;
+                }
+                Ok(Self::Postgres {
+                    pool: Arc::new(pool),
+                    memory: Arc::clone(memory),
+                })
             }
         }
     }
 
-    async fn open_sqlite(
-        path: &Path,
-        options: &MetadataOptions,
-        memory: &Arc<Memory>,
-    ) -> Result<Self, MetadataError> {
-        let limits = options;
-        make_private(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
-            .busy_timeout(limits.acquire_timeout);
-        let writers = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await?;
-        sqlx::migrate!("migrations/sqlite")
-            .run(&writers)
-            .await
-            .map_err(MetadataError::Migrate)?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(limits.max_connections)
-            .acquire_timeout(limits.acquire_timeout)
-            .test_before_acquire(false)
-            .connect_with(options.pragma("query_only", "1"))
-            .await?;
-        let connection = writers.acquire().await?;
-        tokio::spawn(checkpoint(readers.clone()));
-        Ok(Self::Sqlite {
-            readers,
-            writer: Writer::start(connection, Arc::clone(memory)),
-        })
+    /// Brings the schema of a database up to date, and does nothing else with it.
+    pub(super) async fn migrate(options: &MetadataOptions) -> Result<Migrated, MetadataError> {
+        match &options.location {
+            DatabaseLocation::Sqlite(path) => {
+                let mut connection = sqlite_writer(path, options).await?;
+                let migrated = migrate_sqlite(&mut connection).await;
+                drop(connection);
+                migrated
+            }
+            DatabaseLocation::Postgres(url) => {
+                let pool = PostgresPool::connect(url.expose(), options).await?;
+                let migrated = pool.migrate().await;
+                pool.close().await;
+                migrated
+            }
+        }
     }
 
-    async fn open_postgres(
-        url: &str,
-        limits: &MetadataOptions,
-        memory: &Arc<Memory>,
-    ) -> Result<Self, MetadataError> {
-        let timeout = format!("{}ms", limits.statement_timeout.as_millis());
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("berth")
-            .options([("statement_timeout", timeout.as_str())]);
-        let pool = PgPoolOptions::new()
-            .max_connections(limits.max_connections)
-            .acquire_timeout(limits.acquire_timeout)
-            .connect_with(options)
-            .await?;
-        sqlx::migrate!("migrations/postgres")
-            .run(&pool)
-            .await
-            .map_err(MetadataError::Migrate)?;
-        Ok(Self::Postgres {
-            pool,
-            memory: Arc::clone(memory),
-        })
+    pub(super) async fn installation_id(&self, latency: &Latency) -> Result<Uuid, MetadataError> {
+        schema::installation_id(self.read(latency).await?.connection()).await
     }
 
     pub(super) async fn read(&self, latency: &Latency) -> Result<Reader, MetadataError> {
@@ -153,7 +159,7 @@ impl Database {
                 Some(connection) => connection,
                 None => Box::pin(readers.acquire()).await?,
             }),
-            Self::Postgres { pool, .. } => Pooled::Postgres(Box::pin(pool.acquire()).await?),
+            Self::Postgres { pool, .. } => Pooled::Postgres(Box::pin(pool.read()).await?),
         };
         Ok(Reader {
             connection,
@@ -175,26 +181,28 @@ impl Database {
         })
     }
 
-    /// Whether the database answers, and keeps what it says it keeps.
+    /// What begins like a change and only reads: on SQLite it takes nobody the writer's turn.
+    pub(super) async fn look(&self, latency: &Latency) -> Result<Transaction, MetadataError> {
+        let kind = match self {
+            Self::Sqlite { readers, .. } => TransactionKind::SqliteReader(readers.acquire().await?),
+            Self::Postgres { .. } => return self.begin(latency).await,
+        };
+        Ok(Transaction {
+            kind,
+            marks: Vec::new(),
+            _timing: latency.start(),
+        })
+    }
+
+    /// Whether the database answers, keeps what it says it keeps, and has a schema that this server may use.
     pub(super) async fn ready(&self, latency: &Latency) -> Result<(), MetadataError> {
         let mut reader = self.read(latency).await?;
-        on!(reader.connection(), c => sqlx::query("SELECT 1").execute(c).await.map(|_| ()))?;
-        if let Self::Sqlite { writer, .. } = self {
+        schema::check(&mut reader.connection()).await?;
+        match (self, &mut reader.connection) {
             // Taking a turn and giving it back says that changes are taken.
-            drop(writer.turn().await?);
-        }
-        if let Pooled::Postgres(connection) = &mut reader.connection {
-            for setting in ["fsync", "synchronous_commit"] {
-                let value: String = sqlx::query_scalar("SELECT current_setting($1)")
-                    .bind(setting)
-                    .fetch_one(&mut **connection)
-                    .await?;
-                if value == "off" {
-                    return Err(MetadataError::Refused(format!(
-                        "PostgreSQL has {setting} off: a push that was answered 201 would not survive a power loss; set it to on"
-                    )));
-                }
-            }
+            (Self::Sqlite { writer, .. }, _) => drop(writer.turn().await?),
+            (_, Pooled::Postgres(reader)) => reader.check_settings().await?,
+            (Self::Postgres { .. }, Pooled::Sqlite(_)) => {}
         }
         Ok(())
     }
@@ -210,8 +218,46 @@ impl Database {
     }
 }
 
+fn sqlite_options(path: &Path, options: &MetadataOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("wal_autocheckpoint", WAL_AUTOCHECKPOINT_PAGES)
+        .busy_timeout(options.acquire_timeout)
+}
+
+/// The one connection that changes the embedded database.
+async fn sqlite_writer(
+    path: &Path,
+    options: &MetadataOptions,
+) -> Result<PoolConnection<Sqlite>, MetadataError> {
+    make_private(path)?;
+    let writers = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(sqlite_options(path, options))
+        .await?;
+    Ok(writers.acquire().await?)
+}
+
+async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<Migrated, MetadataError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let migrated = schema::migrate(&mut Connection::Sqlite(&mut transaction)).await?;
+    transaction.commit().await?;
+    Ok(migrated)
+}
+
+/// Notes that the schema has changed.
+fn noted(migrated: &Migrated) {
+    for migration in &migrated.applied {
+        tracing::info!(migration, "the schema was brought up to date");
+    }
+}
+
 /// Makes the database file readable by its owner alone; SQLite gives its log the same mode.
-fn make_private(path: &Path) -> Result<(), MetadataError> {
+pub(super) fn make_private(path: &Path) -> Result<(), MetadataError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true).mode(0o600);
@@ -239,7 +285,9 @@ async fn checkpoint(readers: SqlitePool) {
 
 enum TransactionKind {
     Sqlite(Turn),
-    Postgres(sqlx::Transaction<'static, Postgres>, Arc<Memory>),
+    /// A reader's connection, on which SQLite refuses changes.
+    SqliteReader(PoolConnection<Sqlite>),
+    Postgres(PostgresTransaction, Arc<Memory>),
 }
 
 /// A change that is kept whole or not at all. Dropping it undoes it.
@@ -253,14 +301,15 @@ impl Transaction {
     pub(super) fn connection(&mut self) -> Connection<'_> {
         match &mut self.kind {
             TransactionKind::Sqlite(turn) => Connection::Sqlite(turn.connection()),
-            TransactionKind::Postgres(transaction, _) => Connection::Postgres(transaction),
+            TransactionKind::SqliteReader(reader) => Connection::Sqlite(reader),
+            TransactionKind::Postgres(transaction, _) => Connection::Postgres(transaction.lent()),
         }
     }
 
     /// Whether others may change the database beside this change. On SQLite nobody can.
     pub(super) fn is_shared(&self) -> bool {
         match &self.kind {
-            TransactionKind::Sqlite(_) => false,
+            TransactionKind::Sqlite(_) | TransactionKind::SqliteReader(_) => false,
             TransactionKind::Postgres(..) => true,
         }
     }
@@ -274,13 +323,15 @@ impl Transaction {
     pub async fn commit(self) -> Result<(), MetadataError> {
         match self.kind {
             TransactionKind::Sqlite(turn) => turn.commit(self.marks).await,
+            // Nothing can have been changed.
+            TransactionKind::SqliteReader(_) => Ok(()),
             TransactionKind::Postgres(transaction, memory) => {
                 // Other processes may go on for a moment with what they remember; this one may not. As in the writer
                 // of SQLite: before, so that an unknown outcome leaves nothing old, and after, for readers that raced.
                 memory.forget(&self.marks);
                 let committed = transaction.commit().await;
                 memory.forget_and_note(&self.marks);
-                Ok(committed?)
+                committed
             }
         }
     }

@@ -4,11 +4,12 @@ use berth_storage::Digest;
 
 use super::Metadata;
 use super::database::{Transaction, on};
-use super::dialect::{Statement, json_list, over_list};
+use super::dialect::{Statement, claimed, json_list, over_list};
 use super::error::{MetadataError, parse, to_i64, to_u64};
 use super::leases::LeaseHolder;
 use super::memory::Mark;
 use super::repositories::RepositoryId;
+use super::retention::FormerTarget;
 use crate::clock::Millis;
 use crate::oci::{RepositoryName, Tag};
 
@@ -171,6 +172,11 @@ const NEWEST: &str =
     select!("workspace_id = $1 AND purged_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3");
 const DUE: &str = select!("purged_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2");
 
+const DUE_ALONE: Statement = claimed!(
+    "SELECT id, workspace_id, repository_id, repository, kind, tags, digests, bytes, deleted_by, deleted_at, \
+     restorable_until, purged_at FROM deletions WHERE purged_at IS NULL AND due_at <= $1 ORDER BY due_at LIMIT $2"
+);
+
 /// What is behind every id.
 const AFTER_ALL_IDS: &str = "g";
 
@@ -269,6 +275,27 @@ impl Transaction {
         .await
         .map(|_| ()))?;
         Ok(id)
+    }
+
+    /// Takes deletions whose windows are over for one collector alone. They are due again at `again`, should that one end
+    /// before they do.
+    pub async fn take_due_deletions(
+        &mut self,
+        now: Millis,
+        again: Millis,
+        limit: u32,
+    ) -> Result<Vec<Deletion>, MetadataError> {
+        let connection = self.connection();
+        let statement = DUE_ALONE.of(&connection);
+        let rows: Vec<DeletionRow> = on!(connection, c => sqlx::query_as(statement)
+            .bind(now.0)
+            .bind(i64::from(limit))
+            .fetch_all(c)
+            .await)?;
+        for row in &rows {
+            self.postpone_purge(&row.id, again).await?;
+        }
+        rows.into_iter().map(Deletion::try_from).collect()
     }
 
     /// A deletion of a workspace, also one that was done for good.
@@ -431,13 +458,15 @@ impl Transaction {
         &mut self,
         repository: RepositoryId,
         deletion: &str,
+        now: Millis,
     ) -> Result<u64, MetadataError> {
         let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "INSERT INTO tags (repository_id, name, digest, created_at, updated_by, updated_at) \
-             SELECT repository_id, name, digest, set_at, set_by, set_at FROM tag_history WHERE deletion_id = $1 \
-             ON CONFLICT (repository_id, name) DO NOTHING RETURNING name",
+            "INSERT INTO tags (repository_id, name, digest, created_at, updated_by, updated_at, restored_at) \
+             SELECT repository_id, name, digest, set_at, set_by, set_at, CAST($2 AS BIGINT) FROM tag_history \
+             WHERE deletion_id = $1 ON CONFLICT (repository_id, name) DO NOTHING RETURNING name",
         )
         .bind(deletion)
+        .bind(now.0)
         .fetch_all(c)
         .await)?;
         for (name,) in rows {
@@ -447,30 +476,35 @@ impl Transaction {
     }
 
     async fn forget_history_of(&mut self, deletion: &str) -> Result<u64, MetadataError> {
-        Ok(
-            on!(self.connection(), c => sqlx::query("DELETE FROM tag_history WHERE deletion_id = $1")
-            .bind(deletion)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected()))?,
-        )
-    }
-
-    /// Brings the manifests of a deletion back, and the blobs they need.
-    pub async fn restore_manifests(
-        &mut self,
-        repository: RepositoryId,
-        deletion: &str,
-    ) -> Result<(), MetadataError> {
-        let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "UPDATE manifests SET deletion_id = NULL WHERE deletion_id = $1 RETURNING digest",
+        let forgotten: Vec<FormerTarget> = on!(self.connection(), c => sqlx::query_as(
+            "DELETE FROM tag_history WHERE deletion_id = $1 RETURNING repository_id, digest, ended_at",
         )
         .bind(deletion)
         .fetch_all(c)
         .await)?;
+        self.note_untagged(&forgotten).await?;
+        Ok(forgotten.len() as u64)
+    }
+
+    /// Brings the manifests of a deletion back, and the blobs they need. What let them go by themselves begins again.
+    pub async fn restore_manifests(
+        &mut self,
+        repository: RepositoryId,
+        deletion: &str,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
+        let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
+            "UPDATE manifests SET deletion_id = NULL, untagged_since = $2, \
+             dangling_since = CASE WHEN subject IS NULL THEN NULL ELSE CAST($2 AS BIGINT) END \
+             WHERE deletion_id = $1 RETURNING digest",
+        )
+        .bind(deletion)
+        .bind(now.0)
+        .fetch_all(c)
+        .await)?;
         for (digest,) in rows {
             let links: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-                "UPDATE links SET condemned_at = NULL, unneeded_since = NULL, deletion_id = NULL \
+                "UPDATE links SET condemned_at = NULL, unneeded_since = NULL, deletion_id = NULL, parked = 0 \
                  WHERE repository_id = $1 AND digest IN \
                  (SELECT blob_digest FROM manifest_blobs WHERE repository_id = $1 AND manifest_digest = $2) \
                  RETURNING digest",
@@ -487,16 +521,20 @@ impl Transaction {
         Ok(())
     }
 
-    /// Brings the blobs of a deletion back.
+    /// Brings the blobs of a deletion back. Their grace begins again.
     pub async fn restore_links(
         &mut self,
         repository: RepositoryId,
         deletion: &str,
+        now: Millis,
     ) -> Result<(), MetadataError> {
         let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "UPDATE links SET deletion_id = NULL, condemned_at = NULL WHERE deletion_id = $1 RETURNING digest",
+            "UPDATE links SET deletion_id = NULL, condemned_at = NULL, parked = 0, \
+             unneeded_since = CASE WHEN unneeded_since IS NULL THEN NULL ELSE CAST($2 AS BIGINT) END \
+             WHERE deletion_id = $1 RETURNING digest",
         )
         .bind(deletion)
+        .bind(now.0)
         .fetch_all(c)
         .await)?;
         for (digest,) in rows {
@@ -594,10 +632,12 @@ impl Transaction {
     }
 
     /// Does a part of a deletion for good: at most about `limit` rows of each kind. `true` when nothing is left to do.
+    /// The bytes of blobs that nobody has any more go at `object_due`.
     pub async fn purge(
         &mut self,
         deletion: &Deletion,
         now: Millis,
+        object_due: Millis,
         limit: u32,
     ) -> Result<bool, MetadataError> {
         if let Some(repository) = deletion.repository_id {
@@ -615,13 +655,15 @@ impl Transaction {
                     .fetch_all(c)
                     .await)?;
                     for (digest,) in digests {
+                        self.wake_links(repository, &digest).await?;
                         self.purge_manifest(repository, &digest).await?;
+                        self.note_subject_gone(repository, &digest, now).await?;
                     }
                 }
                 DeletionKind::Blob => {
                     // A deleted manifest may still need it: then it stays hidden, and the collector's.
                     on!(self.connection(), c => sqlx::query(
-                        "UPDATE links SET deletion_id = NULL, condemned_at = $2, \
+                        "UPDATE links SET deletion_id = NULL, condemned_at = $2, parked = 0, \
                          unneeded_since = COALESCE(unneeded_since, $2) WHERE deletion_id = $1",
                     )
                     .bind(&deletion.id)
@@ -631,7 +673,7 @@ impl Transaction {
                     .map(|_| ()))?;
                 }
                 DeletionKind::Image => {
-                    if !self.purge_repository(repository, limit).await? {
+                    if !self.purge_repository(repository, object_due, limit).await? {
                         return Ok(false);
                     }
                 }
@@ -668,11 +710,22 @@ impl Transaction {
                 .await
                 .map(|_| ()))?;
         }
+        self.release_content(digest).await
+    }
+
+    /// Has the referrers of a manifest wait for it anew: it was there for them for as long as it could come back.
+    async fn note_subject_gone(
+        &mut self,
+        repository: RepositoryId,
+        subject: &str,
+        now: Millis,
+    ) -> Result<(), MetadataError> {
         Ok(on!(self.connection(), c => sqlx::query(
-            "DELETE FROM manifest_contents WHERE digest = $1 \
-             AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifests.digest = $1)",
+            "UPDATE manifests SET dangling_since = $3 WHERE repository_id = $1 AND subject = $2 AND deletion_id IS NULL",
         )
-        .bind(digest)
+        .bind(repository.0)
+        .bind(subject)
+        .bind(now.0)
         .execute(c)
         .await
         .map(|_| ()))?)
@@ -682,6 +735,7 @@ impl Transaction {
     async fn purge_repository(
         &mut self,
         repository: RepositoryId,
+        object_due: Millis,
         limit: u32,
     ) -> Result<bool, MetadataError> {
         let tags = self
@@ -696,7 +750,7 @@ impl Transaction {
             return Ok(false);
         }
         let digests: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "SELECT digest FROM manifests WHERE repository_id = $1 LIMIT $2",
+            "SELECT digest FROM manifests WHERE repository_id = $1 ORDER BY digest LIMIT $2",
         )
         .bind(repository.0)
         .bind(i64::from(limit))
@@ -708,14 +762,17 @@ impl Transaction {
         if digests.len() >= limit as usize {
             return Ok(false);
         }
-        let links = self
-            .purge_rows(
-                "DELETE FROM links WHERE repository_id = $1 AND digest IN \
-                 (SELECT digest FROM links WHERE repository_id = $1 LIMIT $2)",
-                repository,
-                limit,
-            )
-            .await?;
+        let links: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
+            "DELETE FROM links WHERE repository_id = $1 AND digest IN \
+             (SELECT digest FROM links WHERE repository_id = $1 ORDER BY digest LIMIT $2) RETURNING digest",
+        )
+        .bind(repository.0)
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await)?;
+        let is_last = links.len() < limit as usize;
+        let digests = links.into_iter().map(|(digest,)| digest).collect();
+        self.release_blobs(&digests, object_due).await?;
         let pulls = self
             .purge_rows(
                 "DELETE FROM pulls WHERE repository_id = $1 AND tag IN \
@@ -724,11 +781,12 @@ impl Transaction {
                 limit,
             )
             .await?;
-        if links >= u64::from(limit) || pulls >= u64::from(limit) {
+        if !is_last || pulls >= u64::from(limit) {
             return Ok(false);
         }
         for statement in [
             "DELETE FROM shares WHERE repository_id = $1",
+            "DELETE FROM image_retention WHERE repository_id = $1",
             "DELETE FROM image_counts WHERE repository_id = $1",
             "UPDATE deletions SET repository_id = NULL WHERE repository_id = $1",
             "DELETE FROM repositories WHERE id = $1",

@@ -40,6 +40,18 @@ macro_rules! over_list {
 }
 pub(super) use over_list;
 
+/// A statement that chooses rows for this change alone: it passes over those that another one has at this moment. SQLite
+/// makes one change at a time.
+macro_rules! claimed {
+    ($select:literal) => {
+        $crate::metadata::dialect::Statement {
+            sqlite: $select,
+            postgres: concat!($select, " FOR UPDATE SKIP LOCKED"),
+        }
+    };
+}
+pub(super) use claimed;
+
 /// A list of texts as [`over_list!`] wants it bound.
 pub(super) fn json_list<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
     let texts: Vec<serde_json::Value> = items

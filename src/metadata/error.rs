@@ -25,8 +25,14 @@ pub enum MetadataError {
     #[error("{0}")]
     Refused(String),
     /// The schema could not be brought up to date.
-    #[error("the schema of the database could not be brought up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the migration {name} of the database failed; nothing was changed")]
+    Migrate {
+        /// Which migration it was.
+        name: String,
+        /// What the database said.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A text was asked for that the database cannot hold: it has a NUL.
     #[error("a text has a NUL character")]
     NoSuchText,
@@ -52,8 +58,12 @@ impl MetadataError {
 const POSTGRES_UNTRANSLATABLE: &str = "22021";
 /// SQLite's codes for the same: busy, locked, full.
 const SQLITE_UNAVAILABLE: [&str; 3] = ["5", "6", "13"];
-/// PostgreSQL's classes for "not now": connection exceptions, resources, operator intervention.
-const UNAVAILABLE_CLASSES: [&str; 3] = ["08", "53", "57"];
+/// PostgreSQL's classes for "not now": connection exceptions, a role or a database that is not there while it is set up
+/// anew, resources, operator intervention.
+const UNAVAILABLE_CLASSES: [&str; 5] = ["08", "28", "3D", "53", "57"];
+/// PostgreSQL's codes for the same: a standby, a change that was silent for too long, a lock that others held for too
+/// long.
+const POSTGRES_UNAVAILABLE: [&str; 3] = ["25006", "25P03", "55P03"];
 
 impl From<sqlx::Error> for MetadataError {
     fn from(error: sqlx::Error) -> Self {
@@ -64,6 +74,9 @@ impl From<sqlx::Error> for MetadataError {
             | Error::PoolClosed
             | Error::Io(_)
             | Error::Tls(_)
+            | Error::BeginFailed
+            // A connection that broke in the middle of a word.
+            | Error::Protocol(_)
             | Error::WorkerCrashed => Self::Unavailable(error),
             Error::Database(cause) => {
                 let code = cause.code().unwrap_or_default().into_owned();
@@ -90,6 +103,7 @@ fn is_unavailable(code: &str) -> bool {
     // Only PostgreSQL's codes have five characters.
     let class = code.get(..2).filter(|_| code.len() == 5);
     class.is_some_and(|class| UNAVAILABLE_CLASSES.contains(&class))
+        || POSTGRES_UNAVAILABLE.contains(&code)
         || SQLITE_UNAVAILABLE.contains(&code)
 }
 

@@ -258,11 +258,13 @@ impl Transaction {
         };
         on!(self.connection(), c => sqlx::query(
             "INSERT INTO manifests (repository_id, digest, media_type, size_bytes, subject, artifact_type, descriptor, \
-             pushed_by, pushed_at, total_bytes, platforms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+             pushed_by, pushed_at, total_bytes, platforms, dangling_since) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, CASE WHEN $5 IS NULL THEN NULL ELSE $9 END) \
              ON CONFLICT (repository_id, digest) DO UPDATE SET media_type = excluded.media_type, \
              subject = excluded.subject, artifact_type = excluded.artifact_type, descriptor = excluded.descriptor, \
              total_bytes = excluded.total_bytes, platforms = COALESCE(excluded.platforms, manifests.platforms), \
-             pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, deletion_id = NULL",
+             pushed_by = excluded.pushed_by, pushed_at = excluded.pushed_at, dangling_since = excluded.dangling_since, \
+             deletion_id = NULL",
         )
         .bind(manifest.repository.0)
         .bind(&digest)
@@ -323,7 +325,8 @@ impl Transaction {
             .collect()
     }
 
-    /// Hides a manifest under a deletion; the blobs that no other live manifest needs begin their grace.
+    /// Hides a manifest under a deletion; the blobs that no other live manifest needs begin their grace, and what refers to
+    /// it is without its subject.
     pub async fn remove_manifest(
         &mut self,
         repository: RepositoryId,
@@ -350,6 +353,15 @@ impl Transaction {
                AND manifests.digest = manifest_blobs.manifest_digest \
                WHERE manifest_blobs.repository_id = $1 AND manifest_blobs.blob_digest = links.digest \
                AND manifests.deletion_id IS NULL)",
+        )
+        .bind(repository.0)
+        .bind(&text)
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|_| ()))?;
+        on!(self.connection(), c => sqlx::query(
+            "UPDATE manifests SET dangling_since = $3 WHERE repository_id = $1 AND subject = $2 AND deletion_id IS NULL",
         )
         .bind(repository.0)
         .bind(&text)

@@ -16,6 +16,7 @@ use super::api_keys::ApiKey;
 use super::blobs::LinkedBlob;
 use super::changes::Changes;
 use super::manifests::ManifestRow;
+use super::pull_secrets::PullSecret;
 use super::repositories::{Repository, RepositoryId};
 use super::uploads::UploadRowCount;
 use super::workspaces::Workspace;
@@ -41,6 +42,8 @@ pub(super) enum Mark {
     Workspace(Arc<Workspace>),
     /// An API key: its id and its hash.
     ApiKey(String, String),
+    /// A pull secret: its id and its hash.
+    PullSecret(String, String),
     /// A credential was revoked.
     Credential(String),
 }
@@ -181,8 +184,11 @@ pub(super) struct Memory {
     pub(super) links: Table<(RepositoryId, Digest), LinkedBlob>,
     pub(super) manifests: Table<(RepositoryId, Digest), ManifestRow>,
     pub(super) workspaces_by_id: Table<String, Arc<Workspace>>,
+    pub(super) workspaces_by_prefix: Table<String, Arc<Workspace>>,
     pub(super) api_keys_by_id: Table<String, Arc<ApiKey>>,
     pub(super) api_keys_by_hash: Table<String, Arc<ApiKey>>,
+    pub(super) pull_secrets_by_id: Table<String, Arc<PullSecret>>,
+    pub(super) pull_secrets_by_hash: Table<String, Arc<PullSecret>>,
     pub(super) revoked_credentials: Table<String, bool>,
     /// By workspace. Nothing forgets them: they say by themselves what they are good for.
     pub(super) upload_rows: Table<String, UploadRowCount>,
@@ -202,8 +208,11 @@ impl Memory {
             links: Table::new(entries, content),
             manifests: Table::new(entries, content),
             workspaces_by_id: Table::new(entries, rights),
+            workspaces_by_prefix: Table::new(entries, rights),
             api_keys_by_id: Table::new(entries, rights),
             api_keys_by_hash: Table::new(entries, rights),
+            pull_secrets_by_id: Table::new(entries, rights),
+            pull_secrets_by_hash: Table::new(entries, rights),
             revoked_credentials: Table::new(entries, rights),
             upload_rows: Table::new(entries, content),
             changes: Changes::default(),
@@ -221,10 +230,15 @@ impl Memory {
                 }
                 Mark::Workspace(workspace) => {
                     self.workspaces_by_id.forget(&workspace.id);
+                    self.workspaces_by_prefix.forget(&workspace.prefix);
                 }
                 Mark::ApiKey(id, hash) => {
                     self.api_keys_by_id.forget(id);
                     self.api_keys_by_hash.forget(hash);
+                }
+                Mark::PullSecret(id, hash) => {
+                    self.pull_secrets_by_id.forget(id);
+                    self.pull_secrets_by_hash.forget(hash);
                 }
                 Mark::Credential(id) => self.revoked_credentials.forget(id),
             }
@@ -244,8 +258,11 @@ impl Memory {
             ("links", self.links.counts()),
             ("manifests", self.manifests.counts()),
             ("workspaces_by_id", self.workspaces_by_id.counts()),
+            ("workspaces_by_prefix", self.workspaces_by_prefix.counts()),
             ("api_keys_by_id", self.api_keys_by_id.counts()),
             ("api_keys_by_hash", self.api_keys_by_hash.counts()),
+            ("pull_secrets_by_id", self.pull_secrets_by_id.counts()),
+            ("pull_secrets_by_hash", self.pull_secrets_by_hash.counts()),
             ("revoked_credentials", self.revoked_credentials.counts()),
             ("upload_rows", self.upload_rows.counts()),
         ]

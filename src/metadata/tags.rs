@@ -9,6 +9,7 @@ use super::database::{Connection, Transaction, on};
 use super::error::{MetadataError, parse};
 use super::memory::Mark;
 use super::repositories::RepositoryId;
+use super::retention::FormerTarget;
 use crate::clock::Millis;
 use crate::oci::Tag;
 
@@ -100,7 +101,7 @@ impl Transaction {
         repository: RepositoryId,
         tags: &BTreeSet<Tag>,
     ) -> Result<(), MetadataError> {
-        let Connection::Postgres(connection) = self.connection() else {
+        let Connection::Postgres(mut connection) = self.connection() else {
             return Ok(());
         };
         // In the order of their names, so that two pushes of several tags do not wait for each other.
@@ -108,7 +109,7 @@ impl Transaction {
             sqlx::query("SELECT pg_advisory_xact_lock(hashtext($1::text), hashtext($2))")
                 .bind(repository.0)
                 .bind(tag.as_str())
-                .execute(&mut *connection)
+                .execute(connection.again())
                 .await?;
         }
         Ok(())
@@ -241,14 +242,16 @@ impl Transaction {
         before: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        Ok(on!(self.connection(), c => sqlx::query(
+        let forgotten: Vec<FormerTarget> = on!(self.connection(), c => sqlx::query_as(
             "DELETE FROM tag_history WHERE id IN (SELECT id FROM tag_history \
-             WHERE deletion_id IS NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2)",
+             WHERE deletion_id IS NULL AND ended_at <= $1 ORDER BY ended_at LIMIT $2) \
+             RETURNING repository_id, digest, ended_at",
         )
         .bind(before.0)
         .bind(i64::from(limit))
-        .execute(c)
-        .await
-        .map(|done| done.rows_affected()))?)
+        .fetch_all(c)
+        .await)?;
+        self.note_untagged(&forgotten).await?;
+        Ok(forgotten.len() as u64)
     }
 }

@@ -64,7 +64,7 @@ pub struct UploadRow {
     pub epoch: i64,
     /// What has arrived and is on disk.
     pub progress: Progress,
-    /// The digest it was completed with.
+    /// The digest it was completed with, or is about to be.
     pub digest: Option<Digest>,
     /// Who opened it.
     pub actor: String,
@@ -317,8 +317,61 @@ impl Metadata {
         Ok(saved == 1)
     }
 
-    /// Closes a session and dooms its object at once. `false` when there was nothing to close.
-    pub async fn close_upload(&self, id: UploadId, now: Millis) -> Result<bool, MetadataError> {
+    /// Notes that a request is still at work on a session. `false` when another one has taken it, or it is over.
+    pub async fn touch_upload(
+        &self,
+        id: UploadId,
+        epoch: i64,
+        now: Millis,
+    ) -> Result<bool, MetadataError> {
+        let mut change = self.begin().await?;
+        let touched = on!(change.connection(), c => sqlx::query(
+            "UPDATE uploads SET touched_at = $3 WHERE id = $1 AND epoch = $2 AND state = 'open'",
+        )
+        .bind(id.to_string())
+        .bind(epoch)
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+        change.commit().await?;
+        Ok(touched == 1)
+    }
+
+    /// Writes down the digest that a session is completed with, before its object is made. From then on it takes no
+    /// other one, so that of two processes that complete it at one time neither can put other bytes in the other's
+    /// place. `false` when another request has taken the session, or completes it with another digest.
+    pub async fn fix_upload_digest(
+        &self,
+        id: UploadId,
+        epoch: i64,
+        digest: &Digest,
+        now: Millis,
+    ) -> Result<bool, MetadataError> {
+        let mut change = self.begin().await?;
+        let fixed = on!(change.connection(), c => sqlx::query(
+            "UPDATE uploads SET digest = $3, touched_at = $4 \
+             WHERE id = $1 AND epoch = $2 AND state = 'open' AND (digest IS NULL OR digest = $3)",
+        )
+        .bind(id.to_string())
+        .bind(epoch)
+        .bind(digest.to_string())
+        .bind(now.0)
+        .execute(c)
+        .await
+        .map(|done| done.rows_affected()))?;
+        change.commit().await?;
+        Ok(fixed == 1)
+    }
+
+    /// Closes a session and dooms its object at once; only while it has this epoch, if one is given. `false` when there
+    /// was nothing to close.
+    pub async fn close_upload(
+        &self,
+        id: UploadId,
+        epoch: Option<i64>,
+        now: Millis,
+    ) -> Result<bool, MetadataError> {
         if let Some(mut fresh) = self.fresh_uploads.lock()
             && fresh.take(id).is_some()
         {
@@ -326,9 +379,10 @@ impl Metadata {
         }
         let mut change = self.begin().await?;
         let closed: Option<(String,)> = on!(change.connection(), c => sqlx::query_as(
-            "DELETE FROM uploads WHERE id = $1 AND state <> 'done' RETURNING object_key",
+            "DELETE FROM uploads WHERE id = $1 AND state <> 'done' AND epoch = COALESCE($2, epoch) RETURNING object_key",
         )
         .bind(id.to_string())
+        .bind(epoch)
         .fetch_optional(c)
         .await)?;
         if let Some((key,)) = &closed {

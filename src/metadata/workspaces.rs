@@ -132,6 +132,7 @@ macro_rules! select {
 }
 
 const BY_ID: &str = select!("workspaces.id = $1");
+const BY_PREFIX: &str = select!("workspaces.prefix = $1");
 const BY_NAME: &str = select!("workspaces.name = $1");
 const LIST: &str = select!("workspaces.name > $1 ORDER BY workspaces.name LIMIT $2");
 
@@ -165,6 +166,19 @@ impl Metadata {
         find(reader.connection(), BY_NAME, name).await
     }
 
+    /// The live workspace whose repositories begin with this, without the slash.
+    pub async fn workspace_by_prefix(
+        &self,
+        prefix: &str,
+    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
+        self.remembered(
+            &self.memory.workspaces_by_prefix,
+            prefix.to_owned(),
+            async |reader, prefix| find(reader.connection(), BY_PREFIX, prefix).await,
+        )
+        .await
+    }
+
     /// Live workspaces by name, after `last`.
     pub async fn workspaces(
         &self,
@@ -193,6 +207,14 @@ impl Transaction {
         name: &str,
     ) -> Result<Option<Arc<Workspace>>, MetadataError> {
         find(self.connection(), BY_NAME, name).await
+    }
+
+    /// The live workspace of this prefix, as this change sees it.
+    pub async fn workspace_by_prefix(
+        &mut self,
+        prefix: &str,
+    ) -> Result<Option<Arc<Workspace>>, MetadataError> {
+        find(self.connection(), BY_PREFIX, prefix).await
     }
 
     /// Whether a prefix was ever given to a workspace, a deleted one included.
@@ -266,7 +288,7 @@ impl Transaction {
         Ok(count.unsigned_abs())
     }
 
-    /// Ends a workspace and its API keys. Its prefix stays taken.
+    /// Ends a workspace, its API keys and its pull secrets. Its prefix stays taken.
     pub async fn delete_workspace(
         &mut self,
         workspace: &Arc<Workspace>,
@@ -290,7 +312,7 @@ impl Transaction {
         for (id, hash) in keys {
             self.mark(Mark::ApiKey(id, hash));
         }
-        Ok(())
+        self.delete_pull_secrets_of(&workspace.id).await
     }
 
     /// Voids every credential and access token of a workspace that was issued until now.

@@ -106,7 +106,7 @@ async fn a_workspace_stores_each_digest_once(fixture: Fixture) {
 async fn purge(fixture: &Fixture, id: &str) {
     let purged = fixture.change(async |change| {
         let deletion = change.deletion(WORKSPACE, id).await?.unwrap();
-        while !change.purge(&deletion, START, 100).await? {}
+        while !change.purge(&deletion, START, START, 100).await? {}
         Ok(())
     });
     purged.await.unwrap();

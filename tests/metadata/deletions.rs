@@ -90,7 +90,7 @@ async fn point(
 /// Purges in parts of `limit`; how many parts it took.
 async fn purge(fixture: &Fixture, deletion: &Deletion, limit: u32) -> usize {
     for part in 1..50 {
-        let done = fixture.change(async |change| change.purge(deletion, UNTIL, limit).await);
+        let done = fixture.change(async |change| change.purge(deletion, UNTIL, UNTIL, limit).await);
         if done.await.unwrap() {
             return part;
         }
@@ -197,8 +197,8 @@ async fn a_deleted_manifest_comes_back_with_its_tags_and_blobs(fixture: Fixture)
             .is_none()
     );
     let restored = fixture.change(async |change| {
-        change.restore_manifests(repository.id, &id).await?;
-        change.restore_tags(repository.id, &id).await
+        change.restore_manifests(repository.id, &id, START).await?;
+        change.restore_tags(repository.id, &id, START).await
     });
     assert_eq!(restored.await.unwrap(), 1);
     assert!(
@@ -334,8 +334,10 @@ async fn a_repository_is_purged_in_parts_until_nothing_is_left(fixture: Fixture)
             .await;
         assert_eq!(count, 0, "{table}");
     }
-    // Bytes are the collector's, and the earlier deletion knows that nothing is left of it.
-    assert_eq!(fixture.number("SELECT COUNT(*) FROM blobs").await, 3);
+    // Bytes go later, and the earlier deletion knows that nothing is left of it.
+    let doomed = "SELECT COUNT(*) FROM objects WHERE state = 'doomed'";
+    assert_eq!(fixture.number("SELECT COUNT(*) FROM blobs").await, 0);
+    assert_eq!(fixture.number(doomed).await, 3);
     let earlier = by_id(&fixture, WORKSPACE, &earlier).await.unwrap();
     assert_eq!(earlier.repository_id, None);
     assert_eq!(purge(&fixture, &earlier, 2).await, 1);

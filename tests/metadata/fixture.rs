@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use berth::clock::Millis;
-use berth::config::DatabaseLocation;
+use berth::config::{Config, DatabaseLocation};
 use berth::metadata::{
     Account, DeletionKind, Metadata, MetadataError, MetadataOptions, NewBlob, NewDeletion,
     NewManifest, NewWorkspace, Repository, RepositoryId, TagChange, Transaction,
@@ -72,7 +72,7 @@ impl Fixture {
             statement_timeout: STUCK,
             memory_entries: 1_000,
             memory_bytes: 1_000_000,
-            latency: DatabaseLatency::unseen(),
+            ..MetadataOptions::of(&Config::default(), DatabaseLatency::unseen())
         };
         let metadata = Metadata::open(&options).await.unwrap();
         let fixture = Self {

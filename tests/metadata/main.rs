@@ -12,6 +12,7 @@
 
 mod audit;
 mod blobs;
+mod collection;
 mod counters;
 mod deletions;
 mod fixture;
@@ -76,6 +77,7 @@ fn main() {
         referrers::contracts,
         blobs::contracts,
         links::contracts,
+        collection::contracts,
         objects::contracts,
         uploads::contracts,
         uploads_idle::contracts,

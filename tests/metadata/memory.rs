@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use berth::metadata::{Metadata, NewApiKey, RepositoryId, WorkspaceSettings};
+use berth::metadata::{Metadata, NewApiKey, NewPullSecret, RepositoryId, WorkspaceSettings};
 use berth_storage::Digest;
 
 use crate::contracts;
@@ -215,8 +215,22 @@ async fn grant(fixture: &Fixture) {
         created_at: START,
         expires_at: None,
     };
+    let secret = NewPullSecret {
+        id: String::from("secret"),
+        workspace_id: Some(String::from(WORKSPACE)),
+        name: String::from("berth-pull"),
+        namespace: None,
+        hash: String::from("hash of a secret"),
+        lifetime_days: 1,
+        created_by: String::from("a test"),
+        created_at: START,
+        expires_at: START.plus(1),
+    };
     fixture
-        .change(async |change| change.insert_api_key(&key).await)
+        .change(async |change| {
+            change.insert_pull_secret(&secret).await?;
+            change.insert_api_key(&key).await
+        })
         .await
         .unwrap();
 }
@@ -236,6 +250,8 @@ async fn withdraw(fixture: &Fixture) {
     fixture
         .change(async |change| {
             assert!(change.delete_api_key(WORKSPACE, "key").await?);
+            let secret = change.pull_secret("secret").await?.unwrap();
+            change.end_pull_secret(&secret, START, None).await?;
             change
                 .revoke_credential(WORKSPACE, "credential", START, START.plus(1))
                 .await?;
@@ -247,8 +263,12 @@ async fn withdraw(fixture: &Fixture) {
 }
 
 /// Whether the old rights stand, all of them or none: each is asked for, so that each is remembered.
-async fn rights(metadata: &Metadata) -> [bool; 4] {
+async fn rights(metadata: &Metadata) -> [bool; 7] {
     let by_id = metadata.workspace(WORKSPACE).await.unwrap().unwrap();
+    let by_prefix = metadata.workspace_by_prefix("t-1111").await;
+    let by_prefix = by_prefix.unwrap().unwrap();
+    let secret = metadata.pull_secret("secret").await.unwrap().unwrap();
+    let by_hash = metadata.pull_secret_by_hash("hash of a secret").await;
     let revoked = metadata
         .is_credential_revoked(WORKSPACE, "credential")
         .await;
@@ -257,6 +277,9 @@ async fn rights(metadata: &Metadata) -> [bool; 4] {
         metadata.api_key_by_hash("hash").await.unwrap().is_some(),
         !revoked.unwrap(),
         by_id.credential_generation == 0 && by_id.display_name.is_none(),
+        by_prefix.credential_generation == 0 && by_prefix.display_name.is_none(),
+        secret.expires_at > START,
+        by_hash.unwrap().unwrap().expires_at > START,
     ]
 }
 
@@ -266,15 +289,15 @@ async fn rights_that_another_process_changed_are_seen_in_seconds(fixture: Fixtur
     }
     grant(&fixture).await;
     let other = fixture.open_again().await;
-    assert_eq!(rights(&other).await, [true; 4]);
+    assert_eq!(rights(&other).await, [true; 7]);
     let asked = other.reads();
-    assert_eq!(rights(&other).await, [true; 4]);
+    assert_eq!(rights(&other).await, [true; 7]);
     assert_eq!(other.reads(), asked, "rights are remembered for a moment");
     withdraw(&fixture).await;
     // The memory's age is real time on purpose: the database's and the process's clocks may differ.
     let withdrawn = Instant::now();
     until("the end of the rights", async || {
-        rights(&other).await == [false; 4]
+        rights(&other).await == [false; 7]
     })
     .await;
     assert!(
@@ -289,9 +312,9 @@ async fn a_sole_owner_sees_its_own_changes_of_rights_at_once(fixture: Fixture) {
         return;
     }
     grant(&fixture).await;
-    assert_eq!(rights(&fixture.metadata).await, [true; 4]);
+    assert_eq!(rights(&fixture.metadata).await, [true; 7]);
     withdraw(&fixture).await;
-    assert_eq!(rights(&fixture.metadata).await, [false; 4]);
+    assert_eq!(rights(&fixture.metadata).await, [false; 7]);
 }
 
 async fn what_an_undone_change_wrote_is_not_remembered(fixture: Fixture) {

@@ -10,6 +10,7 @@ use crate::uploads::new_upload;
 contracts![
     due_objects_come_by_their_time,
     only_doomed_objects_are_forgotten,
+    what_a_blob_names_is_never_given_up,
     objects_are_given_up_when_their_time_is_over,
     the_sole_owner_gives_up_all_objects_without_a_session,
 ];
@@ -29,17 +30,31 @@ async fn due_objects_come_by_their_time(fixture: Fixture) {
         })
         .await
         .unwrap();
-    let due = async |after, limit| {
-        let due = fixture.metadata.due_objects(START.plus(after), limit).await;
-        due.unwrap()
-            .iter()
-            .map(|object| object.key)
-            .collect::<Vec<_>>()
+    let take = async |after, again, limit| {
+        let taken = fixture.change(async |change| {
+            change
+                .take_doomed_objects(START.plus(after), START.plus(again), limit)
+                .await
+        });
+        let taken = taken.await.unwrap();
+        taken.iter().map(|object| object.key).collect::<Vec<_>>()
     };
-    assert_eq!(due(9, 10).await, []);
-    assert_eq!(due(10, 10).await, [keys[1]]);
-    assert_eq!(due(30, 10).await, [keys[1], keys[2], keys[0]]);
-    assert_eq!(due(99, 2).await, [keys[1], keys[2]]);
+    assert_eq!(take(9, 100, 10).await, []);
+    assert_eq!(take(10, 100, 10).await, [keys[1]]);
+    // What one has taken is nobody else's until its time is over.
+    assert_eq!(take(30, 101, 1).await, [keys[2]]);
+    assert_eq!(take(30, 201, 10).await, [keys[0]]);
+    assert_eq!(take(101, 300, 1).await, [keys[3]]);
+    let later = START.plus(500);
+    fixture
+        .change(async |change| change.postpone_object(keys[0], later).await)
+        .await
+        .unwrap();
+    assert_eq!(take(101, 600, 10).await, [keys[1], keys[2]]);
+    assert_eq!(take(499, 600, 10).await, [keys[3]]);
+    let tried = fixture.change(async |change| change.take_doomed_objects(later, later, 10).await);
+    let tried = tried.await.unwrap();
+    assert_eq!((tried[0].key, tried[0].attempts), (keys[0], 1));
 }
 
 async fn only_doomed_objects_are_forgotten(fixture: Fixture) {
@@ -70,6 +85,30 @@ async fn only_doomed_objects_are_forgotten(fixture: Fixture) {
     assert_eq!(state(&fixture, writing).await, "writing -");
     assert_eq!(state(&fixture, doomed).await, "");
     assert_eq!(state(&fixture, live.object_key).await, "live -");
+}
+
+async fn what_a_blob_names_is_never_given_up(fixture: Fixture) {
+    let (live, doomed) = (new_blob("content"), new_blob("other content"));
+    let keys = [live.object_key, doomed.object_key];
+    fixture
+        .change(async |change| {
+            for blob in [&live, &doomed] {
+                change.record_object(blob.object_key, None, START).await?;
+                change.store_blob(blob, None, START, START).await?;
+            }
+            change.doom_object(live.object_key, START).await
+        })
+        .await
+        .unwrap();
+    assert_eq!(state(&fixture, live.object_key).await, "live -");
+    // However its row came to say so: the bytes stay as long as somebody has them.
+    let broken = format!(
+        "UPDATE objects SET state = 'doomed', due_at = 0 WHERE key = '{}'",
+        keys[1]
+    );
+    assert_eq!(fixture.execute(&broken).await.unwrap(), 1);
+    let taken = fixture.change(async |change| change.take_doomed_objects(START, START, 10).await);
+    assert_eq!(taken.await.unwrap().len(), 0);
 }
 
 /// Objects in every state: with and without a session, in and past their time. Returns those that nobody may give up,

@@ -12,8 +12,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use berth::metadata::{
-    DeletionKind, Direction, LeaseFilter, MetadataError, NewAuditEvent, NewDeletion, NewLease,
-    NewShare, Repository, ShareStatus, Transaction,
+    DeletionKind, Direction, LeaseFilter, LinkTimes, MetadataError, NewAuditEvent, NewDeletion,
+    NewLease, NewShare, Repository, ShareStatus, Transaction,
 };
 
 use crate::contracts;
@@ -137,6 +137,7 @@ async fn rights(fixture: &Fixture) {
     let metadata = &fixture.metadata;
     metadata.workspace(WORKSPACE).await.unwrap();
     metadata.workspace_by_name("one").await.unwrap();
+    metadata.workspace_by_prefix("t-1111").await.unwrap();
     metadata.api_key("key").await.unwrap();
     metadata.api_key_by_hash("hash").await.unwrap();
     metadata.api_keys(WORKSPACE, "", 10).await.unwrap();
@@ -146,8 +147,24 @@ async fn rights(fixture: &Fixture) {
         .unwrap();
     let used = [(String::from("key"), START)];
     metadata.record_api_key_uses(&used).await.unwrap();
+    metadata.pull_secret("secret").await.unwrap();
+    metadata.pull_secret_by_hash("hash").await.unwrap();
+    for workspace_id in [None, Some(WORKSPACE)] {
+        let page = metadata.pull_secrets(workspace_id, "", 10);
+        page.await.unwrap();
+    }
+    metadata.record_pull_secret_uses(&used).await.unwrap();
     fixture
-        .change(async |change| change.purge_revocations(START, 10).await)
+        .change(async |change| {
+            for workspace_id in [None, Some(WORKSPACE)] {
+                change.count_pull_secrets(workspace_id).await?;
+                change.forget_ended_pull_secret(workspace_id, START).await?;
+            }
+            change.use_token("token", START).await?;
+            change.purge_used_tokens(START, 10).await?;
+            change.purge_pull_secrets(START, 10).await?;
+            change.purge_revocations(START, 10).await
+        })
         .await
         .unwrap();
 }
@@ -241,9 +258,9 @@ async fn undo_and_purge(fixture: &Fixture) {
         change.counted_size(repository.id).await?;
         change.deletion_of_repository(repository.id).await?;
         change.tags_in_the_way(&id, 10).await?;
-        change.restore_manifests(repository.id, &id).await?;
-        change.restore_tags(repository.id, &id).await?;
-        change.restore_links(repository.id, &id).await?;
+        change.restore_manifests(repository.id, &id, START).await?;
+        change.restore_tags(repository.id, &id, START).await?;
+        change.restore_links(repository.id, &id, START).await?;
         change.forget_deletion(&id).await?;
         for kind in [
             DeletionKind::Tag,
@@ -294,7 +311,7 @@ async fn purge(
     change.end_undo(&id, START).await?;
     let deletion = change.deletion(WORKSPACE, &id).await?.unwrap();
     change.leases_on_deletion(&deletion, START, 10).await?;
-    assert!(change.purge(&deletion, START, 10).await?);
+    assert!(change.purge(&deletion, START, START, 10).await?);
     Ok(())
 }
 
@@ -325,10 +342,26 @@ async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &
     metadata.may_open_upload(WORKSPACE, 0).await.unwrap();
     metadata.idle_uploads(START, START, 10).await.unwrap();
     metadata.expire_upload(&upload, START).await.unwrap();
-    metadata.close_upload(upload.id, START).await.unwrap();
-    metadata.due_objects(START, 10).await.unwrap();
+    metadata.close_upload(upload.id, None, START).await.unwrap();
+    metadata.time().await.unwrap();
+    let times = LinkTimes {
+        now: START,
+        waiting_since: START,
+        object_due: START,
+    };
+    // The first time it is condemned, the second time it goes.
+    fixture.blob(repository.id, "nobody's").await;
+    for _ in 0..2 {
+        let collected = fixture.change(async |change| change.collect_links(&times, 10).await);
+        assert!(collected.await.unwrap().seen > 0);
+    }
     fixture
         .change(async |change| {
+            let doomed = change.take_doomed_objects(START, START, 10).await?;
+            change.postpone_object(doomed[0].key, START).await?;
+            change
+                .take_due_deletions(START.plus(2_000), START, 10)
+                .await?;
             change.doom_abandoned_objects(false, START).await?;
             change.forget_object(upload.object_key).await
         })

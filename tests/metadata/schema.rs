@@ -1,10 +1,11 @@
 //! The schema: the same on both databases; and what the layer says of a database that would lose data.
 
-use berth::metadata::{Metadata, MetadataError};
+use berth::config::DatabaseLocation;
+use berth::metadata::{Metadata, MetadataError, MetadataOptions};
 
 use crate::contracts;
 use crate::fixture::{Fixture, together};
-use crate::support::database::TestDatabase;
+use crate::support::database::{Location, TestDatabase};
 
 contracts![
     both_databases_have_the_same_columns,
@@ -12,6 +13,10 @@ contracts![
     both_databases_have_the_same_foreign_keys,
     a_migrated_database_is_opened_as_it_is,
     a_database_that_loses_commits_is_refused,
+    servers_that_start_together_on_an_empty_database_agree,
+    a_schema_is_brought_up_to_date_once,
+    a_newer_schema_is_used_as_long_as_it_allows_it,
+    without_migrations_an_older_schema_is_refused,
 ];
 
 const SQLITE_COLUMNS: &str = "SELECT m.name || '.' || c.name || ' ' || lower(c.type) || \
@@ -25,13 +30,15 @@ const POSTGRES_COLUMNS: &str = "SELECT table_name || '.' || column_name || ' ' |
 
 const SQLITE_INDEXES: &str = "SELECT i.name || CASE i.\"unique\" WHEN 1 THEN ' unique' ELSE '' END || \
      CASE i.partial WHEN 1 THEN ' partial' ELSE '' END || ' ' || m.name || ' ' || \
-     (SELECT group_concat(name, ',') FROM (SELECT c.name FROM pragma_index_info(i.name) c ORDER BY c.seqno)) \
+     COALESCE((SELECT group_concat(name, ',') FROM (SELECT c.name FROM pragma_index_info(i.name) c ORDER BY c.seqno)), \
+     'an expression') \
      FROM sqlite_master m, pragma_index_list(m.name) i \
      WHERE m.type = 'table' AND m.name <> '_sqlx_migrations' AND i.origin = 'c' ORDER BY 1";
 const POSTGRES_INDEXES: &str = "SELECT i.relname || CASE x.indisunique WHEN true THEN ' unique' ELSE '' END || \
      CASE WHEN x.indpred IS NOT NULL THEN ' partial' ELSE '' END || ' ' || t.relname || ' ' || \
-     (SELECT string_agg(a.attname, ',' ORDER BY k.place) FROM unnest(x.indkey) WITH ORDINALITY AS k (number, place) \
-      JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.number) \
+     COALESCE((SELECT string_agg(a.attname, ',' ORDER BY k.place) \
+      FROM unnest(x.indkey) WITH ORDINALITY AS k (number, place) \
+      JOIN pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.number), 'an expression') \
      FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid \
      WHERE t.relnamespace = 'public'::regnamespace AND t.relname <> '_sqlx_migrations' \
      AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = x.indexrelid AND contype IN ('p', 'u')) ORDER BY 1";
@@ -116,5 +123,90 @@ async fn a_database_that_loses_commits_is_refused(fixture: Fixture) {
         set(value).await;
         let metadata = Metadata::open(&fixture.options).await.unwrap();
         metadata.ready().await.unwrap();
+    }
+}
+
+/// Options of a database that nobody has opened yet; it goes with what comes along.
+async fn empty(fixture: &Fixture) -> (MetadataOptions, Location, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let location = fixture.database.make().await;
+    let options = MetadataOptions {
+        location: match &location {
+            Location::Sqlite => DatabaseLocation::Sqlite(folder.path().join("berth.db")),
+            Location::Postgres { url, .. } => DatabaseLocation::Postgres(url.parse().unwrap()),
+        },
+        ..fixture.options.clone()
+    };
+    (options, location, folder)
+}
+
+async fn servers_that_start_together_on_an_empty_database_agree(fixture: Fixture) {
+    let (options, _location, _folder) = empty(&fixture).await;
+    let starts = if fixture.is_sqlite() { 1 } else { 5 };
+    let opened = together(starts, move |_| {
+        let options = options.clone();
+        async move { Metadata::open(&options).await.unwrap().installation_id() }
+    })
+    .await;
+    assert!(opened.iter().all(|id| *id == opened[0]), "{opened:?}");
+    assert_ne!(opened[0], fixture.metadata.installation_id());
+    assert_eq!(opened[0].get_version_num(), 4);
+}
+
+async fn a_schema_is_brought_up_to_date_once(fixture: Fixture) {
+    let (options, _location, _folder) = empty(&fixture).await;
+    let without = MetadataOptions {
+        migrate: false,
+        ..options.clone()
+    };
+    let refused = Metadata::open(&without).await.err().unwrap().to_string();
+    assert!(refused.contains("run `berth migrate`"), "{refused}");
+    let first = Metadata::migrate(&options).await.unwrap();
+    assert_eq!(first.applied[0], "0001 tenancy");
+    let second = Metadata::migrate(&options).await.unwrap();
+    assert!(second.applied.is_empty(), "{second:?}");
+    assert_eq!(second.version, first.version);
+    let metadata = Metadata::open(&without).await.unwrap();
+    metadata.ready().await.unwrap();
+    metadata.close().await;
+}
+
+const LATER: &str = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+     VALUES (9999, 'of a later version', TRUE, '', 0)";
+
+async fn a_newer_schema_is_used_as_long_as_it_allows_it(fixture: Fixture) {
+    fixture.execute(LATER).await.unwrap();
+    fixture.metadata.ready().await.unwrap();
+    let raise = "UPDATE installation SET min_schema = 9999";
+    fixture.execute(raise).await.unwrap();
+    let unready = fixture.metadata.ready().await.err().unwrap();
+    fixture.metadata.close().await;
+    let refused = Metadata::open(&fixture.options).await.err().unwrap();
+    for error in [unready, refused] {
+        let text = error.to_string();
+        assert!(matches!(error, MetadataError::Refused(_)), "{text}");
+        assert!(text.contains("needs a berth that knows 9999"), "{text}");
+        assert!(text.contains("restore the backup"), "{text}");
+    }
+    let lower = "UPDATE installation SET min_schema = 1";
+    fixture.execute(lower).await.unwrap();
+    let metadata = Metadata::open(&fixture.options).await.unwrap();
+    metadata.ready().await.unwrap();
+}
+
+async fn without_migrations_an_older_schema_is_refused(fixture: Fixture) {
+    let last =
+        "DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)";
+    fixture.execute(last).await.unwrap();
+    let unready = fixture.metadata.ready().await.err().unwrap();
+    fixture.metadata.close().await;
+    let options = MetadataOptions {
+        migrate: false,
+        ..fixture.options.clone()
+    };
+    let refused = Metadata::open(&options).await.err().unwrap();
+    for error in [unready, refused] {
+        let text = error.to_string();
+        assert!(text.contains("run `berth migrate`"), "{text}");
     }
 }

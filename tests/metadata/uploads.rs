@@ -172,11 +172,23 @@ async fn an_overtaken_writer_changes_nothing(fixture: Fixture) {
 async fn a_closed_session_is_gone_and_its_object_doomed(fixture: Fixture) {
     let upload = taken(&fixture).await;
     let now = START.plus(6);
-    assert!(fixture.metadata.close_upload(upload.id, now).await.unwrap());
+    assert!(
+        fixture
+            .metadata
+            .close_upload(upload.id, None, now)
+            .await
+            .unwrap()
+    );
     assert!(fixture.metadata.upload(upload.id).await.unwrap().is_none());
     let doomed = format!("doomed {}", now.0);
     assert_eq!(state(&fixture, upload.object_key).await, doomed);
-    assert!(!fixture.metadata.close_upload(upload.id, now).await.unwrap());
+    assert!(
+        !fixture
+            .metadata
+            .close_upload(upload.id, None, now)
+            .await
+            .unwrap()
+    );
     let saved = fixture
         .metadata
         .save_upload(upload.id, upload.epoch, &progress(5), now)
@@ -184,7 +196,13 @@ async fn a_closed_session_is_gone_and_its_object_doomed(fixture: Fixture) {
     assert!(!saved.unwrap());
     let fresh = new_upload();
     fixture.metadata.open_upload(&fresh).await.unwrap();
-    assert!(fixture.metadata.close_upload(fresh.id, now).await.unwrap());
+    assert!(
+        fixture
+            .metadata
+            .close_upload(fresh.id, None, now)
+            .await
+            .unwrap()
+    );
     assert!(fixture.metadata.upload(fresh.id).await.unwrap().is_none());
 }
 
@@ -215,7 +233,11 @@ async fn a_done_session_keeps_its_digest_and_cannot_be_closed(fixture: Fixture) 
                 .unwrap()
                 .is_none()
         );
-        let closed = fixture.metadata.close_upload(id, START).await.unwrap();
+        let closed = fixture
+            .metadata
+            .close_upload(id, None, START)
+            .await
+            .unwrap();
         assert!(!closed, "what is done stays done");
         assert!(fixture.metadata.upload(id).await.unwrap().is_some());
     }
@@ -250,7 +272,11 @@ async fn open_sessions_are_counted_by_workspace(fixture: Fixture) {
     }
     let gone = taken(&fixture).await;
     assert!(!may_open(WORKSPACE, 7).await);
-    fixture.metadata.close_upload(gone.id, START).await.unwrap();
+    fixture
+        .metadata
+        .close_upload(gone.id, None, START)
+        .await
+        .unwrap();
     assert!(may_open(WORKSPACE, 7).await);
 }
 

@@ -1,0 +1,6 @@
+-- Tokens of other issuers that count once and were exchanged, by digests of their issuers and ids, until they have ended.
+CREATE TABLE used_tokens (
+  id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+  expires_at BIGINT NOT NULL
+);
+CREATE INDEX used_tokens_expiry ON used_tokens (expires_at);

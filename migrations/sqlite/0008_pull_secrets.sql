@@ -1,0 +1,19 @@
+-- Secrets that can pull and nothing else. They have a table of their own, so that a server of the version before never takes
+-- one without a workspace for an operator key. One without a workspace pulls from all of them.
+CREATE TABLE pull_secrets (
+  id TEXT NOT NULL PRIMARY KEY,
+  workspace_id TEXT REFERENCES workspaces (id),
+  -- What the Kubernetes Secret is called, and where it lies, so that a rotation gives one that takes its place.
+  name TEXT NOT NULL,
+  namespace TEXT,
+  hash TEXT NOT NULL UNIQUE,
+  lifetime_days INTEGER NOT NULL,
+  created_by TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  last_used_at INTEGER,
+  -- The one that a rotation made in its place.
+  replaced_by TEXT
+) STRICT;
+CREATE INDEX pull_secrets_workspace ON pull_secrets (workspace_id, id);
+CREATE INDEX pull_secrets_expiry ON pull_secrets (expires_at);
