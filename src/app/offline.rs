@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::{auth_options, metadata_options, own};
+use super::{auth_options, own};
 use crate::auth::{self, SecretText};
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseLocation};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, MetadataOptions};
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
 
@@ -36,9 +36,12 @@ impl Installation {
                 Some(own(data_dir)?)
             }
         };
-        let metadata = Metadata::open(&metadata_options(config, &Metrics::new()?))
-            .await
-            .context("the database cannot be opened")?;
+        let metadata = Metadata::open(&MetadataOptions::of(
+            config,
+            Metrics::new()?.database_latency(),
+        ))
+        .await
+        .context("the database cannot be opened")?;
         Ok(Self {
             metadata,
             _owner: owner,
@@ -75,8 +78,8 @@ pub async fn reset_operator_keys(
 
 /// Ends every signing key, with all credentials and access tokens, and makes new ones.
 pub async fn reset_signing_keys(config: &Config, clock: Clock) -> anyhow::Result<()> {
+    let options = auth_options(config, &clock)?;
     let installation = Installation::take(config).await?;
-    let options = auth_options(config);
     let done = auth::reset_signing_keys(&options, &installation.metadata, &clock).await;
     installation.give_back(done).await
 }
@@ -84,8 +87,8 @@ pub async fn reset_signing_keys(config: &Config, clock: Clock) -> anyhow::Result
 /// Wraps the signing keys of a PostgreSQL database by the configured secret, which `previous` did until now; how many
 /// there are.
 pub async fn rewrap_signing_keys(config: &Config, previous: String) -> anyhow::Result<usize> {
+    let options = auth_options(config, &Clock::System)?;
     let installation = Installation::take(config).await?;
-    let options = auth_options(config);
     let previous = SecretText::new(previous);
     let done = auth::rewrap_signing_keys(&options, &installation.metadata, &previous).await;
     installation.give_back(done).await

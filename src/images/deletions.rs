@@ -31,6 +31,9 @@ const NAMED: u32 = 100;
 const LIST_BATCH: u32 = 1001;
 /// Rows of one kind that are deleted for good in one change.
 const PURGE_BATCH: u32 = 200;
+/// How long a deletion that a collector has taken is nobody else's, in milliseconds: ten minutes. Another one that takes
+/// it after that waits for its lock, and goes on where the first one is.
+const TAKEN_MS: i64 = 10 * 60 * 1000;
 /// When a deletion that could not be purged, or hides something leased, is looked at again, in milliseconds: an hour.
 const AGAIN_MS: i64 = 60 * 60 * 1000;
 /// How long it is known that a deletion was done for good, in milliseconds: 30 days.
@@ -258,7 +261,7 @@ impl Images {
             bytes,
         };
         let id = self
-            .open_deletion(&mut change, granted, &repository, &going)
+            .open_deletion(&mut change, granted.actor(), &repository, &going)
             .await?;
         change
             .remove_repository(repository.id, &repository.name, &id)
@@ -286,7 +289,7 @@ impl Images {
             bytes: 0,
         };
         let id = self
-            .open_deletion(&mut change, granted, &repository, &gone)
+            .open_deletion(&mut change, granted.actor(), &repository, &gone)
             .await?;
         let tag_change = TagChange {
             repository: repository.id,
@@ -323,7 +326,7 @@ impl Images {
             bytes: manifest.size_bytes,
         };
         let id = self
-            .open_deletion(&mut change, granted, &repository, &gone)
+            .open_deletion(&mut change, granted.actor(), &repository, &gone)
             .await?;
         let (actor, now) = (granted.actor(), self.clock.now());
         change
@@ -349,7 +352,7 @@ impl Images {
             bytes: 0,
         };
         let id = self
-            .open_deletion(&mut change, granted, &repository, &gone)
+            .open_deletion(&mut change, granted.actor(), &repository, &gone)
             .await?;
         if !change.remove_link(repository.id, digest, &id).await? {
             return Err(DeleteError::NoBlob(*digest));
@@ -404,10 +407,10 @@ impl Images {
         Ok((change, repository))
     }
 
-    async fn open_deletion(
+    pub(super) async fn open_deletion(
         &self,
         change: &mut Transaction,
-        granted: &Granted<Delete>,
+        actor: &str,
         repository: &Repository,
         gone: &Gone<'_>,
     ) -> Result<String, MetadataError> {
@@ -421,7 +424,7 @@ impl Images {
             tags: gone.tags,
             digests: gone.digests,
             bytes: gone.bytes,
-            actor: granted.actor(),
+            actor,
             now,
             restorable_until: now.plus(self.options.undo_window_ms),
         };
@@ -552,7 +555,7 @@ impl Images {
         let (this, manager, id) = (self.clone(), manager.clone(), id.to_owned());
         self.in_turn(Arc::clone(manager.workspace()), async move {
             let deletion = with_retries!(this.end_undo(&manager, &id).await)?;
-            this.purge_all(&deletion).await?;
+            this.purge_all(&deletion, this.clock.now()).await?;
             Ok(DeletionView::from(&deletion))
         })
         .await
@@ -588,52 +591,75 @@ impl Images {
         Ok(deletion)
     }
 
-    /// Purges deletions whose windows are over, and forgets shares and leases that have ended. For the collector.
-    pub async fn collect(&self, batch: u32) -> Result<(), RequestError> {
-        let now = self.clock.now();
-        loop {
-            let due = self.metadata.due_deletions(now, batch).await?;
-            for deletion in &due {
-                if let Err(error) = self.purge_all(deletion).await {
+    /// Does deletions for good whose windows are over, at most `limit`. For the collector.
+    pub async fn purge_due(
+        &self,
+        now: Millis,
+        limit: u32,
+    ) -> Result<PurgedDeletions, RequestError> {
+        let mut change = self.metadata.begin().await?;
+        let due = change
+            .take_due_deletions(now, now.plus(TAKEN_MS), limit)
+            .await?;
+        change.commit().await?;
+        let mut purged = PurgedDeletions {
+            taken: due.len(),
+            ..PurgedDeletions::default()
+        };
+        for deletion in &due {
+            match self.purge_all(deletion, now).await {
+                Ok(true) => purged.purged += 1,
+                Ok(false) => {}
+                Err(error) => {
                     tracing::warn!(deletion = deletion.id, error = %error, "a deletion could not be purged; later again");
                     let mut change = self.metadata.begin().await?;
                     change
                         .postpone_purge(&deletion.id, now.plus(AGAIN_MS))
                         .await?;
                     change.commit().await?;
+                    purged.failed += 1;
                 }
             }
-            if due.len() < batch as usize {
-                break;
-            }
         }
+        Ok(purged)
+    }
+
+    /// Forgets a batch of leases, shares and former targets of tags that have ended; whether there may be more. For the
+    /// collector.
+    pub async fn forget_ended(&self, now: Millis) -> Result<bool, RequestError> {
         let options = &self.options;
         let history_since = now.plus(-options.undo_window_ms.max(options.shared_untagged_ms));
-        loop {
-            let mut change = self.metadata.begin().await?;
-            let known_since = now.plus(-PURGED_KNOWN_MS);
-            let forgotten = change.forget_ended_leases(now, FORGET_BATCH).await?
-                + change
-                    .forget_expired_shares(known_since, FORGET_BATCH)
-                    .await?
-                + change.forget_purged(known_since, FORGET_BATCH).await?
-                + change.forget_history(history_since, FORGET_BATCH).await?;
-            change.commit().await?;
-            if forgotten < u64::from(FORGET_BATCH) {
-                return Ok(());
-            }
-        }
+        let known_since = now.plus(-PURGED_KNOWN_MS);
+        let mut change = self.metadata.begin().await?;
+        let forgotten = [
+            change.forget_ended_leases(now, FORGET_BATCH).await?,
+            change
+                .forget_expired_shares(known_since, FORGET_BATCH)
+                .await?,
+            change.forget_purged(known_since, FORGET_BATCH).await?,
+            change.forget_history(history_since, FORGET_BATCH).await?,
+        ];
+        change.commit().await?;
+        Ok(forgotten
+            .iter()
+            .any(|count| *count >= u64::from(FORGET_BATCH)))
     }
 
     /// Purges in changes of bounded size; what somebody leases is left for later.
-    async fn purge_all(&self, deletion: &Deletion) -> Result<(), RequestError> {
-        while with_retries!(self.purge_step(deletion).await)? {}
-        Ok(())
+    ///
+    /// Says whether it was this call that ended it.
+    async fn purge_all(&self, deletion: &Deletion, now: Millis) -> Result<bool, RequestError> {
+        loop {
+            match with_retries!(self.purge_step(deletion, now).await)? {
+                Purge::Part => {}
+                Purge::Whole => return Ok(true),
+                Purge::NotNow => return Ok(false),
+            }
+        }
     }
 
-    /// Purges a part; whether there may be another one.
-    async fn purge_step(&self, deletion: &Deletion) -> Result<bool, RequestError> {
-        let now = self.clock.now();
+    /// Purges a part.
+    async fn purge_step(&self, deletion: &Deletion, now: Millis) -> Result<Purge, RequestError> {
         let mut change = self.metadata.begin().await?;
         if let Some(repository) = deletion.repository_id {
             change.lock(repository, Lock::Exclusive).await?;
@@ -643,7 +669,7 @@ impl Images {
             .deletion(&deletion.workspace_id, &deletion.id)
             .await?;
         let Some(current) = current.filter(|current| current.purged_at.is_none()) else {
-            return Ok(false);
+            return Ok(Purge::NotNow);
         };
         let leases = change.leases_on_deletion(&current, now, 1).await?;
         if !leases.is_empty() {
@@ -651,21 +677,41 @@ impl Images {
                 .postpone_purge(&current.id, now.plus(AGAIN_MS))
                 .await?;
             change.commit().await?;
-            return Ok(false);
+            return Ok(Purge::NotNow);
         }
-        let all = change.purge(&current, now, PURGE_BATCH).await?;
+        let object_due = now.plus(self.options.object_delay_ms);
+        let all = change.purge(&current, now, object_due, PURGE_BATCH).await?;
         change.commit().await?;
-        Ok(!all)
+        Ok(if all { Purge::Whole } else { Purge::Part })
     }
 }
 
+/// What became of deletions whose windows are over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PurgedDeletions {
+    /// How many were looked at.
+    pub taken: usize,
+    /// How many are done for good.
+    pub purged: u64,
+    /// How many could not be done, and are tried again later.
+    pub failed: u64,
+}
+
+/// How far a purge has come.
+enum Purge {
+    Part,
+    Whole,
+    /// Somebody leases what it hides, or it is over already.
+    NotNow,
+}
+
 /// What goes with a deletion.
-struct Gone<'a> {
-    kind: DeletionKind,
-    subject: &'a str,
-    tags: &'a [Tag],
-    digests: &'a [Digest],
-    bytes: u64,
+pub(super) struct Gone<'a> {
+    pub(super) kind: DeletionKind,
+    pub(super) subject: &'a str,
+    pub(super) tags: &'a [Tag],
+    pub(super) digests: &'a [Digest],
+    pub(super) bytes: u64,
 }
 
 /// The repository of a deletion, if that can still be undone.
@@ -710,14 +756,16 @@ async fn bring_back(
             in_the_way.join(", ")
         )));
     }
-    change.restore_manifests(repository, &deletion.id).await?;
-    let tags = change.restore_tags(repository, &deletion.id).await?;
+    change
+        .restore_manifests(repository, &deletion.id, now)
+        .await?;
+    let tags = change.restore_tags(repository, &deletion.id, now).await?;
     if deletion.kind == DeletionKind::Tag && tags == 0 {
         return Err(RequestError::Gone(String::from(
             "what the tag pointed to was deleted for good: push it again",
         )));
     }
-    Ok(change.restore_links(repository, &deletion.id).await?)
+    Ok(change.restore_links(repository, &deletion.id, now).await?)
 }
 
 /// Whether a name stands for nothing, or for nothing that anybody can see: a push that was never finished gives way,

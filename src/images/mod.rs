@@ -13,6 +13,7 @@ mod protection;
 mod pulls;
 mod reference;
 mod resolve;
+mod retention;
 mod settings;
 mod sharing;
 mod tags;
@@ -23,11 +24,14 @@ use std::sync::Arc;
 use tokio::task::JoinError;
 
 pub use catalogue::{ImageDetails, ImageView, ImagesQuery, ImmutableTagsView};
-pub use deletions::{DeleteError, DeletionView};
+pub use deletions::{DeleteError, DeletionView, PurgedDeletions};
 pub(crate) use leases::HolderInPath;
 pub use leases::{LeaseHolderName, LeaseRequest, LeaseView};
 pub use pulls::{Pulls, Sending};
 pub use resolve::{ImageKind, Resolution, ResolveRequest};
+pub use retention::{
+    Retained, RetentionPolicy, RetentionPreview, RetentionRule, RetentionVerdict, RetentionView,
+};
 pub use settings::{UpdateImage, Visibility};
 pub use sharing::{AcceptRequest, PendingShareView, ShareRequest, ShareView, Shared};
 pub use tags::{PromoteRequest, TagOrder, TagTargetView, TagView};
@@ -51,6 +55,8 @@ use crate::turns::Turns;
 pub struct ImageOptions {
     /// How long a deletion can be undone, and how long a tag's former target stays, in milliseconds.
     pub undo_window_ms: i64,
+    /// How long the bytes of a blob stay that nobody has any more, in milliseconds.
+    pub object_delay_ms: i64,
     /// How long a share waits for the other account, in milliseconds.
     pub pending_share_ms: i64,
     /// How long a digest that a push untagged stays while its image is shared, in milliseconds.

@@ -121,6 +121,17 @@ documented!(ImmutableTags, {
         .item(pattern.pattern(whole(TAG_PATTERN)))
 });
 
+pub(super) enum TagPattern {}
+documented!(
+    TagPattern,
+    text(
+        "A pattern of tags: `*` is any number of characters, `?` is one.",
+        TAG_LENGTHS,
+        "pr-*"
+    )
+    .pattern(whole(TAG_PATTERN))
+);
+
 /// The name of a workspace, as tenancy checks and describes it.
 pub(super) enum WorkspaceName {}
 documented!(WorkspaceName, Ref::from_schema_name("Name"));
