@@ -1,8 +1,10 @@
 //! `berth image`: what a workspace has, and what is done to it.
 
+mod build;
 mod change;
 mod look;
 pub(super) mod name;
+pub(super) mod push;
 mod remove;
 mod share;
 
@@ -10,10 +12,12 @@ use clap::Subcommand;
 
 use super::Context;
 
-/// See, tag, protect, share and delete the images of a workspace
+/// Build, push, see, tag, protect, share and delete the images of a workspace
 #[derive(Subcommand)]
 #[command(after_help = "\
 Examples:
+  berth image build . -t my-app:v1
+  berth image push my-app:v1 -t my-app:v1
   berth image ls
   berth image tags team/app
   berth image tag team/app:v1 stable
@@ -24,6 +28,8 @@ Images are named as their workspace speaks of them, without the registry and
 without the prefix: team/app, team/app:v1, team/app@sha256:…
 `berth template image` is the same command.")]
 pub(super) enum Image {
+    Build(build::Build),
+    Push(push::Push),
     Ls(look::List),
     Show(look::Show),
     Tags(look::Tags),
@@ -47,6 +53,8 @@ pub(super) enum Template {
 impl Image {
     pub(super) fn run(self, context: &mut Context<'_>) -> anyhow::Result<()> {
         match self {
+            Self::Build(command) => command.run(context),
+            Self::Push(command) => command.run(context),
             Self::Ls(command) => command.run(context),
             Self::Show(command) => command.run(context),
             Self::Tags(command) => command.run(context),
