@@ -1,8 +1,8 @@
 //! Who sent this request? Reads the `Authorization` header; bad credentials are an error, never anonymous.
 //!
-//! Each kind of secret has a fixed list of places that take it. `/v2/` takes access tokens as Bearer, and API keys and
-//! registry credentials as Basic passwords; `/token` takes the same passwords; `/api/v1` takes API keys and operator
-//! keys, either way.
+//! Each kind of secret has a fixed list of places that take it. `/v2/` takes access tokens as Bearer, and API keys,
+//! registry credentials and pull secrets as Basic passwords; `/token` takes the same passwords; `/api/v1` takes API keys
+//! and operator keys, either way.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use super::Auth;
 use super::keys::KeyError;
 use super::live::{self, Basis, LiveError, Rights};
 use super::origin::{Origin, SecretOwner, key_actor};
-use super::principal::{Principal, PrincipalKind};
+use super::principal::{Foundation, Principal, PrincipalKind};
+use super::pull_secrets::is_pull_secret;
 use super::rejection::{AuthenticationError, Rejection};
 use super::secrets::{API_KEY_PREFIX, ApiKeySecret};
 use super::tokens::{AccessToken, Good, Kind, TokenError, Verifier};
@@ -79,7 +80,7 @@ impl Caller {
     }
 }
 
-fn refused(message: &str) -> AuthenticationError {
+pub(super) fn refused(message: &str) -> AuthenticationError {
     AuthenticationError::Refused(Rejection::new(message))
 }
 
@@ -181,6 +182,10 @@ impl Auth {
             Authorization::Basic(credentials) => credentials.password,
             Authorization::Bearer(secret) => secret.to_owned(),
         };
+        if is_pull_secret(&secret) {
+            let misplaced = self.misplaced_pull_secret(&secret);
+            return self.attempt(from.address, misplaced).await;
+        }
         let secret = ApiKeySecret::parse(&secret).ok_or_else(|| {
             refused("this is no API key: the API takes the keys that start with berth_")
         })?;
@@ -202,21 +207,37 @@ impl Auth {
             let key = self.api_key(&secret, from);
             let principal = self.attempt(from.address, key).await?;
             let misplaced = |message: &str| {
-                AuthenticationError::Refused(Rejection::of(owner(&principal.key), message))
+                AuthenticationError::Refused(Rejection::of(
+                    SecretOwner {
+                        actor: principal.actor().to_owned(),
+                        workspace_id: principal.workspace().map(|own| own.id.clone()),
+                    },
+                    message,
+                ))
             };
             return match principal.kind() {
                 PrincipalKind::OperatorKey => Err(misplaced(
                     "an operator key is no registry password: use an API key of a workspace, or a registry credential",
                 )),
-                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential
+                PrincipalKind::ApiKey
+                | PrincipalKind::RegistryCredential
+                | PrincipalKind::PullSecret
+                | PrincipalKind::ExchangedIdentity
                     if self.options().api_keys_as_passwords =>
                 {
                     Ok(principal)
                 }
-                PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => Err(misplaced(
+                PrincipalKind::ApiKey
+                | PrincipalKind::RegistryCredential
+                | PrincipalKind::PullSecret
+                | PrincipalKind::ExchangedIdentity => Err(misplaced(
                     "API keys are not taken as registry passwords here: ask for a registry credential",
                 )),
             };
+        }
+        if is_pull_secret(password) {
+            let principal = self.pull_secret(username, password, from);
+            return self.attempt(from.address, principal).await;
         }
         self.credential(Some(username), password, from).await
     }
@@ -238,7 +259,7 @@ impl Auth {
     /// time, so that it costs no more than that. Right ones are let in all the same: many clients may stand behind one
     /// address, and one that is wrong must not lock the others out. Keys and tokens cannot be guessed; it is the work
     /// that has to be limited.
-    async fn attempt<T>(
+    pub(super) async fn attempt<T>(
         &self,
         from: IpAddr,
         check: impl Future<Output = Result<T, AuthenticationError>>,
@@ -267,7 +288,7 @@ impl Auth {
         checked
     }
 
-    async fn checked_credential(
+    pub(super) async fn checked_credential(
         &self,
         username: Option<&str>,
         token: &str,
@@ -286,7 +307,7 @@ impl Auth {
                 VerifyError::Token(
                     TokenError::Invalid | TokenError::WrongKind | TokenError::UnknownKey,
                 ) => refused(
-                    "the password is no API key and no registry credential of this registry",
+                    "the password is no API key and no registry credential of this registry, and no pull secret",
                 ),
                 VerifyError::Unavailable(error) => AuthenticationError::Unavailable(error),
             })?;
@@ -322,6 +343,9 @@ impl Auth {
             }
             VerifyError::Token(_) if token.starts_with(API_KEY_PREFIX) => invalid(
                 String::from("an API key is no Bearer token in the registry: send it as a Basic password"),
+            ),
+            VerifyError::Token(_) if is_pull_secret(token) => invalid(
+                String::from("a pull secret is no Bearer token in the registry: send it as a Basic password"),
             ),
             VerifyError::Token(error) => {
                 invalid(format!("{error}: get an access token from the token endpoint"))
@@ -362,25 +386,43 @@ impl Auth {
         let of_key = Arc::clone(&key);
         let mut rights = Rights::Remembered(&inner.metadata);
         let principal = live::principal_of_key(&mut rights, key, &basis, &inner.patterns).await;
-        let mut principal = principal.map_err(|error| match error {
+        let principal = principal.map_err(|error| match error {
             LiveError::Withdrawn(reason) => AuthenticationError::Refused(Rejection::of(
                 owner(&of_key),
                 format!("the API key no longer counts: {reason}"),
             )),
             LiveError::Metadata(error) => AuthenticationError::Unavailable(error),
         })?;
-        inner.last_used.record(&principal.key.id, inner.clock.now());
+        Ok(self.seen(principal, from))
+    }
+
+    /// A principal that was let in just now.
+    pub(super) fn seen(&self, mut principal: Principal, from: &Origin) -> Arc<Principal> {
+        let inner = self.inner();
+        let uses = match &principal.foundation {
+            Foundation::Key(_) => Some(&inner.last_used),
+            Foundation::PullSecret(_) => Some(&inner.pull_secrets_last_used),
+            // It has no row that this could be written to.
+            Foundation::Rule(_) => None,
+        };
+        if let Some(uses) = uses {
+            uses.record(principal.foundation.id(), inner.clock.now());
+        }
         principal.origin = Some(from.clone());
-        Ok(Arc::new(principal))
+        Arc::new(principal)
     }
 
     async fn live(&self, basis: &Basis, from: &Origin) -> Result<Arc<Principal>, LiveError> {
         let inner = self.inner();
         let mut rights = Rights::Remembered(&inner.metadata);
-        let mut principal = live::principal(&mut rights, basis, &inner.patterns).await?;
-        inner.last_used.record(&principal.key.id, inner.clock.now());
-        principal.origin = Some(from.clone());
-        Ok(Arc::new(principal))
+        let principal = live::principal(&mut rights, basis, &inner.patterns).await?;
+        // A key may be outlived by a minute, a pull secret by nothing: whoever ends one for its place on a node means now.
+        if let Foundation::PullSecret(secret) = &principal.foundation
+            && secret.expires_at <= inner.clock.now()
+        {
+            return Err(LiveError::Withdrawn("the pull secret behind it has ended"));
+        }
+        Ok(self.seen(principal, from))
     }
 
     async fn verify<T: Kind>(

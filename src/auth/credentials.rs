@@ -11,11 +11,11 @@ use super::action::{Action, ActionSet};
 use super::error::RequestError;
 use super::keys::Purpose;
 use super::origin::{credential_actor, key_actor};
-use super::principal::Principal;
+use super::principal::{Foundation, Principal};
 use super::role::Right;
 use super::target::{ImageReference, RegistryHosts, Target};
 use super::token_endpoint::parent;
-use super::tokens::{self, Claims, CredentialClaims};
+use super::tokens::{self, Claims, CredentialClaims, CredentialParent};
 use super::whole_number::WholeNumber;
 use crate::clock::Millis;
 use crate::grammar::{Time, documented, text, whole, word};
@@ -158,6 +158,11 @@ impl Auth {
                 "an operator key neither pulls nor pushes: ask with an API key of the workspace",
             )));
         }
+        let Foundation::Key(key) = &principal.foundation else {
+            return Err(RequestError::Forbidden(String::from(
+                "only API keys get registry credentials: ask with one of the workspace",
+            )));
+        };
         let actions = actions(principal, request.actions.as_deref())?;
         let target = request
             .target_image
@@ -177,8 +182,7 @@ impl Auth {
             self.refuse_alias(target).await?;
         }
         let now = self.clock().now();
-        let key_id = principal.key().id.clone();
-        self.inner().credentials_issued.take(key_id, now)?;
+        self.inner().credentials_issued.take(key.id.clone(), now)?;
         let expires_at_s = self.credential_end_s(principal, request.expires_in_seconds, now)?;
         let id = Uuid::new_v4().simple().to_string();
         let claims = Claims {
@@ -190,7 +194,7 @@ impl Auth {
             nbf: now.seconds(),
             exp: expires_at_s,
             body: CredentialClaims {
-                parent: parent(principal, workspace),
+                parent: CredentialParent::Key(parent(key, workspace)),
                 prefix: workspace.prefix.clone(),
                 repository: target
                     .as_ref()
@@ -279,7 +283,7 @@ impl Auth {
                 // Each is a row for half a day.
                 self.inner()
                     .credentials_revoked
-                    .take(principal.key().id.clone(), now)?;
+                    .take(principal.foundation.id().to_owned(), now)?;
                 let kept_until = now.plus((LIFETIME_CEILING_S + REVOCATION_SLACK_S) * 1000);
                 let id = id.to_ascii_lowercase();
                 change

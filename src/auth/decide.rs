@@ -19,6 +19,8 @@ pub enum Decision {
     Allowed(Arc<Workspace>),
     /// It may not; a sentence that says what would be right.
     Denied(String),
+    /// There is no such repository, for somebody who may know that; a sentence that says so.
+    Unknown(String),
 }
 
 /// Decides whether `principal` may do `action` to `repository`, which is one of its workspace or nobody's.
@@ -37,6 +39,9 @@ pub(super) async fn decide_live(
     repository: &RepositoryName,
     action: Action,
 ) -> Result<Decision, MetadataError> {
+    if principal.is_everywhere() && action == Action::Pull {
+        return decide_everywhere(rights, repository).await;
+    }
     let decision = decide(principal, repository, action);
     if let Decision::Denied(_) = decision
         && action == Action::Pull
@@ -48,6 +53,19 @@ pub(super) async fn decide_live(
     Ok(decision)
 }
 
+/// For whoever may pull from every workspace: it does so as the workspace whose name the image has.
+async fn decide_everywhere(
+    rights: &mut Rights<'_>,
+    repository: &RepositoryName,
+) -> Result<Decision, MetadataError> {
+    Ok(match rights.workspace_of(repository).await? {
+        Some(workspace) => Decision::Allowed(workspace),
+        None => Decision::Unknown(format!(
+            "repository {repository} is not known: it begins with its first push"
+        )),
+    })
+}
+
 /// The workspace of a principal that may pull another one's repository, if that is for everybody.
 fn may_pull_of_others<'a>(
     principal: &'a Principal,
@@ -55,7 +73,11 @@ fn may_pull_of_others<'a>(
 ) -> Option<&'a Arc<Workspace>> {
     let workspace = pulling_workspace(principal).ok()?;
     let narrowing = principal.narrowing();
-    let is_narrowed = narrowing.repository().is_some() || narrowing.images().is_some();
+    // A key gets no credential for another's image; an identity may be narrowed to just the one that it is about to pull.
+    let is_elsewhere = narrowing
+        .repository()
+        .is_some_and(|only| only != repository);
+    let is_narrowed = is_elsewhere || narrowing.images().is_some();
     (repository.prefix() != workspace.prefix
         && !is_narrowed
         && principal.actions().contains(Action::Pull))
@@ -67,6 +89,7 @@ fn check<'a>(
     repository: &RepositoryName,
     action: Action,
 ) -> Result<&'a Arc<Workspace>, String> {
+    check_kind(principal, action)?;
     let workspace = pulling_workspace(principal)?;
     let image = repository
         .image()
@@ -89,6 +112,21 @@ fn check<'a>(
     }
     check_action(principal, action)?;
     Ok(workspace)
+}
+
+/// Whether what was shown is for this action at all, whatever the repository is.
+fn check_kind(principal: &Principal, action: Action) -> Result<(), String> {
+    match principal.kind() {
+        PrincipalKind::PullSecret if action != Action::Pull => Err(format!(
+            "this is a pull secret: it pulls and does nothing else; to {action}, use an API key of the workspace, or a \
+             registry credential"
+        )),
+        PrincipalKind::OperatorKey
+        | PrincipalKind::ApiKey
+        | PrincipalKind::RegistryCredential
+        | PrincipalKind::PullSecret
+        | PrincipalKind::ExchangedIdentity => Ok(()),
+    }
 }
 
 /// Whether a key that is narrowed to some images may have to do with this one.
@@ -116,23 +154,30 @@ pub(super) fn check_action(principal: &Principal, action: Action) -> Result<(), 
     })
 }
 
-/// The workspace whose repositories the principal reaches; operator keys reach none.
+/// The workspace whose repositories the principal reaches. Operator keys reach none, and a pull secret of all workspaces
+/// has none of its own.
 pub(super) fn pulling_workspace(principal: &Principal) -> Result<&Arc<Workspace>, String> {
     let none = || {
         String::from("an operator key neither pulls nor pushes: use an API key of the workspace")
     };
     match principal.kind() {
         PrincipalKind::OperatorKey => Err(none()),
-        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => {
-            principal.workspace().ok_or_else(none)
-        }
+        PrincipalKind::ApiKey
+        | PrincipalKind::RegistryCredential
+        | PrincipalKind::ExchangedIdentity => principal.workspace().ok_or_else(none),
+        PrincipalKind::PullSecret => principal.workspace().ok_or_else(|| {
+            String::from(
+                "a pull secret of all workspaces pulls images by their names and lists none",
+            )
+        }),
     }
 }
 
 fn noun(principal: &Principal) -> &'static str {
     match principal.kind() {
         PrincipalKind::OperatorKey | PrincipalKind::ApiKey => "key",
-        PrincipalKind::RegistryCredential => "credential",
+        PrincipalKind::RegistryCredential | PrincipalKind::ExchangedIdentity => "credential",
+        PrincipalKind::PullSecret => "pull secret",
     }
 }
 

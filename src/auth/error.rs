@@ -138,6 +138,7 @@ impl From<Refusal> for RequestError {
         match refusal {
             Refusal::Challenge { message, .. } => Self::Unauthorized(message),
             Refusal::Denied { message } => Self::Forbidden(message),
+            Refusal::Unknown { message } => Self::NotFound(message),
             Refusal::Throttled(throttled) => Self::Throttled(throttled),
             Refusal::Unavailable(error) => Self::Metadata(error),
         }

@@ -101,6 +101,7 @@ impl<P: Permission> Granted<P> {
         let decision = decide_live(rights, principal, repository, P::ACTION).await;
         match decision.map_err(Refusal::Unavailable)? {
             Decision::Denied(message) => Err(Refusal::Denied { message }),
+            Decision::Unknown(message) => Err(Refusal::Unknown { message }),
             Decision::Allowed(workspace) => Ok(Self {
                 repository: repository.clone(),
                 workspace,
@@ -160,7 +161,7 @@ impl<P: Permission> Granted<P> {
         &self.principal
     }
 
-    /// How rows name who made them: `key:<id>` or `credential:<id>`.
+    /// How rows name who made them: as [`Principal::actor`] says.
     #[must_use]
     pub fn actor(&self) -> &str {
         self.principal.actor()
@@ -182,6 +183,7 @@ impl<P: Permission> Granted<P> {
                 match decision.map_err(Refusal::Unavailable)? {
                     Decision::Allowed(_) => Ok(()),
                     Decision::Denied(message) => Err(Refusal::Denied { message }),
+                    Decision::Unknown(message) => Err(Refusal::Unknown { message }),
                 }
             }
             Ground::Right(right) => {
@@ -282,7 +284,7 @@ impl GrantedCatalog {
     pub fn shows(&self, repository: &RepositoryName) -> bool {
         match decide(&self.principal, repository, Action::Pull) {
             Decision::Allowed(_) => true,
-            Decision::Denied(_) => false,
+            Decision::Denied(_) | Decision::Unknown(_) => false,
         }
     }
 }

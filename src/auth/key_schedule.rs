@@ -11,7 +11,7 @@ use crate::clock::{Millis, milliseconds};
 /// minutes has asked again.
 pub(super) const OVERLAP_MS: i64 = 10 * 60 * 1000;
 /// How far the clocks of replicas may be apart.
-pub(super) const CLOCK_LEEWAY_MS: i64 = 60 * 1000;
+pub const CLOCK_LEEWAY_MS: i64 = 60 * 1000;
 
 /// How often keys are replaced, and how long their tokens live.
 #[derive(Clone, Copy, Debug)]

@@ -9,6 +9,8 @@ mod authenticate;
 mod credentials;
 mod decide;
 mod error;
+mod exchange;
+mod federation;
 mod granted;
 mod key_files;
 mod key_ring;
@@ -20,6 +22,7 @@ mod live;
 mod managing;
 mod origin;
 mod principal;
+mod pull_secrets;
 mod refusal;
 mod rejection;
 mod role;
@@ -46,15 +49,19 @@ pub use authenticate::{
 pub use credentials::{CredentialRequest, IssuedCredential, Revocation};
 pub use decide::{Decision, decide};
 pub use error::{Holder, InUse, InUseReason, RequestError};
+pub use exchange::{ExchangeError, ExchangeRequest, Exchanged};
+pub use federation::{Federation, FederationError};
 pub use granted::{Delete, Granted, GrantedCatalog, Manage, Permission, Pull, Push};
 pub use key_ring::{Jwk, JwkSet};
+pub use key_schedule::CLOCK_LEEWAY_MS;
 pub use keys::{KeyError, KeyLocation, Purpose};
 pub use managing::{Covers, Manager, ToAdminister, ToChange, ToLease, ToRead, Wish, require};
-pub use origin::{Origin, SecretOwner, credential_actor, key_actor};
+pub use origin::{Origin, SecretOwner, credential_actor, issuer_of, key_actor, pull_secret_actor};
 pub(crate) use principal::ImagePattern;
 pub use principal::{
     ImagePatterns, MAX_PATTERNS, Narrowing, PatternError, Principal, PrincipalKind,
 };
+pub use pull_secrets::pull_secret_username;
 pub use refusal::{ChallengeError, Refusal};
 pub use rejection::{AuthenticationError, Rejection};
 pub(crate) use role::WorkspaceRole;
@@ -66,9 +73,12 @@ pub use rotation::{
 pub use scope::{
     CATALOG_SCOPE, MAX_SCOPES, MAX_SCOPES_BYTES, Scope, ScopeError, parse_scopes, repository_scope,
 };
-pub use secret_file::write_secret_file;
+pub use secret_file::{remove_secret_file, write_secret_file};
 pub(crate) use secrets::Secret;
-pub use secrets::{API_KEY_PREFIX, ApiKeyHash, ApiKeySecret, NoRandomness, SecretText};
+pub use secrets::{
+    API_KEY_PREFIX, ApiKeySecret, NoRandomness, PULL_SECRET_PREFIX, PullSecretPassword, SecretHash,
+    SecretText,
+};
 pub use target::RegistryHosts;
 pub use token_endpoint::{TokenAnswer, TokenCredentials, TokenEndpointError, TokenRequest};
 pub use tokens::{AccessToken, TokenError};
@@ -88,8 +98,11 @@ use tokens::{Credential, Verifier};
 
 /// Secrets that are looked at at one time, of all addresses that sent too many wrong ones.
 const DOUBTFUL_AT_ONCE: usize = 2;
-/// Revocations that one call forgets at most.
+/// Revocations, ended pull secrets, and tokens that counted once, that one call forgets at most.
 const PURGE_BATCH: u32 = 1_000;
+/// How long a pull secret that has ended is kept: whoever still shows it hears that it has ended, and the list says what
+/// took its place.
+const ENDED_PULL_SECRETS_KEPT_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// What an installation decides about tokens.
 #[derive(Clone, Debug)]
@@ -110,8 +123,12 @@ pub struct AuthOptions {
     pub credentials_per_minute: u32,
     /// Access tokens that one key may ask for in a minute.
     pub tokens_per_minute: u32,
+    /// Registry credentials that one identity of an issuer may exchange its tokens for in a minute.
+    pub exchanges_per_minute: u32,
     /// Verified tokens that are remembered at most, of each kind.
     pub token_cache_entries: u64,
+    /// Whose tokens are exchanged for registry credentials.
+    pub federation: Federation,
     /// Where the signing keys are kept.
     pub keys: KeyLocation,
     /// How long a signing key signs before the next one does, in seconds; 0 is for good.
@@ -135,11 +152,13 @@ struct Inner {
     clock: Clock,
     patterns: PatternCache,
     last_used: LastUsed,
+    pull_secrets_last_used: LastUsed,
     failures: Allowance<Neighbourhood>,
     doubtful: tokio::sync::Semaphore,
     credentials_issued: Allowance<String>,
     credentials_revoked: Allowance<String>,
     tokens_issued: Allowance<String>,
+    exchanges: Allowance<String>,
     credentials: Verifier<Credential>,
     access_tokens: Verifier<AccessToken>,
 }
@@ -158,8 +177,10 @@ impl Auth {
         let schedule = options.schedule();
         let keys = KeyRing::open(&options.keys, &metadata, schedule, clock.clone()).await?;
         let (issuer, entries) = (&options.service_name, options.token_cache_entries);
-        let credentials = Verifier::new(keys.clone(), issuer.clone(), entries);
-        let access_tokens = Verifier::new(keys.clone(), issuer.clone(), entries);
+        let federation = &options.federation;
+        let credentials = Verifier::new(keys.clone(), issuer.clone(), federation.clone(), entries);
+        let access_tokens =
+            Verifier::new(keys.clone(), issuer.clone(), federation.clone(), entries);
         let failures = Allowance::new(
             "limits.auth_failures_per_minute",
             "too many wrong passwords and keys came from this address",
@@ -180,6 +201,11 @@ impl Auth {
             "this key asked for too many access tokens",
             options.tokens_per_minute,
         );
+        let exchanges = Allowance::new(
+            "limits.exchanges_per_minute",
+            "this identity asked for too many registry credentials; each can be used until it ends",
+            options.exchanges_per_minute,
+        );
         Ok(Self(Arc::new(Inner {
             metadata,
             keys,
@@ -187,11 +213,13 @@ impl Auth {
             clock,
             patterns: PatternCache::new(),
             last_used: LastUsed::default(),
+            pull_secrets_last_used: LastUsed::default(),
             failures,
             doubtful: tokio::sync::Semaphore::new(DOUBTFUL_AT_ONCE),
             credentials_issued,
             credentials_revoked,
             tokens_issued,
+            exchanges,
             credentials,
             access_tokens,
         })))
@@ -301,23 +329,27 @@ impl Auth {
         }
     }
 
-    /// Writes down when keys were last used. For a task in the background; losing a few is fine.
+    /// Writes down when keys and pull secrets were last used. For a task in the background; losing a few is fine.
     pub async fn flush_last_used(&self) -> Result<(), MetadataError> {
-        self.0
-            .metadata
-            .record_api_key_uses(&self.0.last_used.take())
-            .await
+        let inner = self.inner();
+        let (keys, pull_secrets) = (inner.last_used.take(), inner.pull_secrets_last_used.take());
+        inner.metadata.record_api_key_uses(&keys).await?;
+        inner.metadata.record_pull_secret_uses(&pull_secrets).await
     }
 
-    /// Forgets revocations of credentials that have ended by themselves; how many. For a task in the background, to be
-    /// called again while it says that there were some.
-    pub async fn purge_revocations(&self) -> Result<u64, MetadataError> {
+    /// Forgets revocations of credentials that have ended by themselves, pull secrets that ended long ago, and tokens of
+    /// issuers that counted once and have ended; how many.
+    /// For a task in the background, to be called again while it says that there were some.
+    pub async fn purge_ended(&self) -> Result<u64, MetadataError> {
+        let now = self.0.clock.now();
         let mut transaction = self.0.metadata.begin().await?;
-        let purged = transaction
-            .purge_revocations(self.0.clock.now(), PURGE_BATCH)
+        let revocations = transaction.purge_revocations(now, PURGE_BATCH).await?;
+        let pull_secrets = transaction
+            .purge_pull_secrets(now.plus(-ENDED_PULL_SECRETS_KEPT_MS), PURGE_BATCH)
             .await?;
+        let used_tokens = transaction.purge_used_tokens(now, PURGE_BATCH).await?;
         transaction.commit().await?;
-        Ok(purged)
+        Ok(revocations + pull_secrets + used_tokens)
     }
 }
 
@@ -326,7 +358,7 @@ fn anonymous(scope: String) -> Refusal {
         error: None,
         scope,
         message: String::from(
-            "authentication is needed: log in with an API key or a registry credential as the password",
+            "authentication is needed: log in with an API key, a registry credential or a pull secret as the password",
         ),
     }
 }

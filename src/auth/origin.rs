@@ -19,9 +19,9 @@ pub struct Origin {
 /// Who a secret belongs to that is not taken any more, or not in this place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretOwner {
-    /// How rows name it: `key:<id>` or `credential:<id>`.
+    /// How rows name it: `key:<id>`, `credential:<id>`, `pull-secret:<id>` or `identity:<issuer>/<rule>:<subject>`.
     pub actor: String,
-    /// Its workspace; none for an operator key.
+    /// Its workspace; none for an operator key, and for a pull secret of all workspaces.
     pub workspace_id: Option<String>,
 }
 
@@ -35,6 +35,30 @@ pub fn key_actor(id: &str) -> String {
 #[must_use]
 pub fn credential_actor(id: &str) -> String {
     format!("credential:{id}")
+}
+
+/// How the names of those of other issuers begin.
+const IDENTITY: &str = "identity:";
+
+/// How rows and the audit log name somebody of another issuer: by the names that the configuration gives the issuer and
+/// the rule, and by the subject.
+pub(super) fn identity_actor(issuer: &str, rule: Option<&str>, subject: &str) -> String {
+    // Neither name has a slash or a colon, and no rule is called so.
+    let rule = rule.unwrap_or("-");
+    format!("{IDENTITY}{issuer}/{rule}:{subject}")
+}
+
+/// The issuer of somebody whom rows and the audit log name so; none of whoever has a key or a secret of ours.
+#[must_use]
+pub fn issuer_of(actor: &str) -> Option<&str> {
+    let (issuer, _) = actor.strip_prefix(IDENTITY)?.split_once('/')?;
+    Some(issuer)
+}
+
+/// How rows and the audit log name a pull secret.
+#[must_use]
+pub fn pull_secret_actor(id: &str) -> String {
+    format!("pull-secret:{id}")
 }
 
 impl Principal {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use globset::{GlobBuilder, GlobSet};
 
 use super::action::ActionSet;
-use super::live::Basis;
+use super::live::{Basis, Identified};
 use super::origin::Origin;
 use super::role::Role;
 use crate::clock::Millis;
 use crate::grammar::{documented, text, whole};
-use crate::metadata::{ApiKey, MetadataError, Workspace};
+use crate::metadata::{ApiKey, MetadataError, PullSecret, Workspace};
 use crate::oci::{ImageName, RepositoryName};
 
 /// Patterns of one key at most.
@@ -30,6 +30,10 @@ pub enum PrincipalKind {
     ApiKey,
     /// A signed credential that a key of a workspace asked for.
     RegistryCredential,
+    /// A secret that pulls and does nothing else: what nodes hold.
+    PullSecret,
+    /// A signed credential that a token of another issuer was exchanged for.
+    ExchangedIdentity,
 }
 
 impl PrincipalKind {
@@ -40,6 +44,29 @@ impl PrincipalKind {
             Self::OperatorKey => "operator_key",
             Self::ApiKey => "api_key",
             Self::RegistryCredential => "registry_credential",
+            Self::PullSecret => "pull_secret",
+            Self::ExchangedIdentity => "exchanged_identity",
+        }
+    }
+}
+
+/// The row that a principal stands on: without it there is no principal.
+#[derive(Clone)]
+pub(super) enum Foundation {
+    /// The key that it is, or that asked for it.
+    Key(Arc<ApiKey>),
+    /// The pull secret.
+    PullSecret(Arc<PullSecret>),
+    /// The rule of the configuration that it was let in by, with who it is.
+    Rule(Arc<Identified>),
+}
+
+impl Foundation {
+    pub(super) fn id(&self) -> &str {
+        match self {
+            Self::Key(key) => &key.id,
+            Self::PullSecret(secret) => &secret.id,
+            Self::Rule(identified) => &identified.id,
         }
     }
 }
@@ -51,7 +78,7 @@ pub struct Principal {
     pub(super) id: String,
     pub(super) actor: String,
     pub(super) role: Role,
-    pub(super) key: Arc<ApiKey>,
+    pub(super) foundation: Foundation,
     pub(super) workspace: Option<Arc<Workspace>>,
     pub(super) narrowing: Narrowing,
     pub(super) expires_at: Option<Millis>,
@@ -66,7 +93,7 @@ impl Principal {
         self.kind
     }
 
-    /// The id of the key, or of the credential.
+    /// The id of the key, of the credential, or of the pull secret.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -78,13 +105,18 @@ impl Principal {
         self.role
     }
 
-    /// The key it is, or that asked for it.
-    #[must_use]
-    pub fn key(&self) -> &Arc<ApiKey> {
-        &self.key
+    /// Whether it pulls from every workspace.
+    pub(super) fn is_everywhere(&self) -> bool {
+        match self.kind {
+            PrincipalKind::PullSecret => self.workspace.is_none(),
+            PrincipalKind::OperatorKey
+            | PrincipalKind::ApiKey
+            | PrincipalKind::RegistryCredential
+            | PrincipalKind::ExchangedIdentity => false,
+        }
     }
 
-    /// The workspace it acts in; none for an operator key.
+    /// The workspace it acts in; none for an operator key, and for a pull secret of all workspaces.
     #[must_use]
     pub fn workspace(&self) -> Option<&Arc<Workspace>> {
         self.workspace.as_ref()
@@ -108,7 +140,8 @@ impl Principal {
         self.expires_at
     }
 
-    /// How rows name who made them: `key:<id>` or `credential:<id>`.
+    /// How rows name who made them: `key:<id>`, `credential:<id>`, `pull-secret:<id>` or
+    /// `identity:<issuer>/<rule>:<subject>`.
     #[must_use]
     pub fn actor(&self) -> &str {
         &self.actor

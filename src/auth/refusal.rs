@@ -42,6 +42,12 @@ pub enum Refusal {
         /// For people.
         message: String,
     },
+    /// 404: there is no such repository, for somebody who may know that.
+    #[error("{message}")]
+    Unknown {
+        /// For people.
+        message: String,
+    },
     /// 429: this comes too often.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -71,7 +77,10 @@ impl Refusal {
                     message,
                 }
             }
-            other @ (Self::Denied { .. } | Self::Throttled(_) | Self::Unavailable(_)) => other,
+            other @ (Self::Denied { .. }
+            | Self::Unknown { .. }
+            | Self::Throttled(_)
+            | Self::Unavailable(_)) => other,
         }
     }
 
@@ -90,6 +99,7 @@ impl Refusal {
             },
             other @ (Self::Challenge { .. }
             | Self::Denied { .. }
+            | Self::Unknown { .. }
             | Self::Throttled(_)
             | Self::Unavailable(_)) => other,
         }

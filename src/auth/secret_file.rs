@@ -25,7 +25,7 @@ pub fn write_secret_file(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a file that may be gone already, and syncs its folder. It blocks.
-pub(super) fn remove_secret_file(path: &Path) -> io::Result<()> {
+pub fn remove_secret_file(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}

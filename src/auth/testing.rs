@@ -3,7 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,11 +10,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    ApiKeySecret, Auth, AuthOptions, IssuedCredential, KeyLocation, Origin, Principal,
+    ApiKeySecret, Auth, AuthOptions, Federation, IssuedCredential, KeyLocation, Origin, Principal,
     RegistryHosts, RequestError, TokenAnswer, TokenCredentials, TokenRequest, basic_credentials,
 };
 use crate::clock::{Clock, Millis};
-use crate::config::DatabaseLocation;
+use crate::config::{Config, DatabaseLocation};
 use crate::metadata::{Account, Metadata, MetadataOptions, NewApiKey, NewWorkspace};
 use crate::telemetry::RequestId;
 
@@ -29,11 +28,10 @@ pub(crate) async fn metadata() -> (Metadata, Clock, TempDir) {
     let options = MetadataOptions {
         location: DatabaseLocation::Sqlite(folder.path().join("berth.db")),
         max_connections: 2,
-        acquire_timeout: Duration::from_secs(5),
-        statement_timeout: Duration::from_secs(5),
-        memory_entries: 1_000,
-        memory_bytes: 1_000_000,
-        latency: crate::telemetry::DatabaseLatency::unseen(),
+        ..MetadataOptions::of(
+            &Config::default(),
+            crate::telemetry::DatabaseLatency::unseen(),
+        )
     };
     let metadata = Metadata::open(&options).await.unwrap();
     (metadata, clock, folder)
@@ -56,7 +54,9 @@ pub(crate) fn options(folder: &TempDir) -> AuthOptions {
         auth_failures_per_minute: 1_000,
         credentials_per_minute: 1_000,
         tokens_per_minute: 1_000,
+        exchanges_per_minute: 1_000,
         token_cache_entries: 100,
+        federation: Federation::default(),
         keys: KeyLocation::Files(folder.path().to_owned()),
         signing_key_rotation_seconds: 90 * 24 * 3_600,
     }

@@ -751,9 +751,9 @@ mod what_is_taken_back {
             .await
             .unwrap();
         installation.clock.advance(12 * 3_600_000);
-        assert_eq!(installation.auth.purge_revocations().await.unwrap(), 0);
+        assert_eq!(installation.auth.purge_ended().await.unwrap(), 0);
         installation.clock.advance(301_000);
-        assert_eq!(installation.auth.purge_revocations().await.unwrap(), 1);
+        assert_eq!(installation.auth.purge_ended().await.unwrap(), 1);
     }
 }
 

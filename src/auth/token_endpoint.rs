@@ -14,15 +14,18 @@ use super::authenticate::BasicCredentials;
 use super::decide::{Decision, decide_live};
 use super::granted::GrantedCatalog;
 use super::keys::{KeyError, Purpose};
-use super::live::{Basis, Rights};
+use super::live::{Basis, Parent, Rights};
 use super::origin::Origin;
-use super::principal::Principal;
+use super::principal::{Foundation, Principal};
 use super::rejection::{AuthenticationError, Rejection};
 use super::scope::{CATALOG_SCOPE, Scope, ScopeError, parse_scopes, repository_scope};
 use super::secrets::SecretText;
-use super::tokens::{self, AccessClaims, AccessEntry, Claims, ParentClaims, ParentCredential};
+use super::tokens::{
+    self, AccessClaims, AccessEntry, AccessParent, Claims, IdentityClaims, ParentClaims,
+    ParentCredential, PullSecretClaims, WorkspaceClaims,
+};
 use crate::clock::Millis;
-use crate::metadata::{MetadataError, Workspace};
+use crate::metadata::{ApiKey, MetadataError, Workspace};
 
 /// The specification asks for no shorter token; it may outlive what it was got with by at most this.
 const MIN_LIFETIME_S: i64 = 60;
@@ -98,7 +101,7 @@ impl Auth {
     ) -> Result<TokenAnswer, TokenEndpointError> {
         let principal = match &request.credentials {
             None => {
-                let message = "a token needs credentials: an API key, or a registry credential";
+                let message = "a token needs credentials: an API key, or a registry credential, or a pull secret";
                 return Err(TokenEndpointError::Unauthorized(Rejection::new(message)));
             }
             Some(TokenCredentials::Password(basic)) => {
@@ -111,9 +114,9 @@ impl Auth {
         };
         self.limit_tokens(&principal)?;
         let scopes = parse_scopes(request.scopes.iter().map(String::as_str))?;
-        let workspace = principal.workspace().ok_or_else(|| {
+        let parent = access_parent(&principal).ok_or_else(|| {
             TokenEndpointError::Unauthorized(Rejection::new(
-                "there are no access tokens for the whole installation",
+                "there are no access tokens for an operator key",
             ))
         })?;
         let mut granted = Vec::new();
@@ -135,11 +138,7 @@ impl Auth {
             iat: now.seconds(),
             nbf: now.seconds(),
             exp: now.seconds() + lifetime_s,
-            body: AccessClaims {
-                parent: parent(&principal, workspace),
-                credential: credential(&principal),
-                access,
-            },
+            body: AccessClaims { parent, access },
         };
         let token = tokens::sign(&self.inner().keys, Purpose::AccessToken, &claims)?;
         Ok(TokenAnswer {
@@ -158,7 +157,7 @@ impl Auth {
             return Ok(());
         }
         let now = self.clock().now();
-        let key_id = principal.key().id.clone();
+        let key_id = principal.foundation.id().to_owned();
         self.inner().tokens_issued.take(key_id, now)
     }
 
@@ -208,25 +207,43 @@ async fn cut_down(
 }
 
 /// What a token says about who is behind it, as of now.
-pub(super) fn parent(principal: &Principal, workspace: &Workspace) -> ParentClaims {
+pub(super) fn parent(key: &ApiKey, workspace: &Workspace) -> ParentClaims {
     ParentClaims {
         workspace: workspace.id.clone(),
         workspace_generation: workspace.credential_generation,
-        key: principal.key().id.clone(),
-        key_generation: principal.key().credential_generation,
+        key: key.id.clone(),
+        key_generation: key.credential_generation,
     }
+}
+
+/// The same of an access token; none for an operator key, which gets none.
+fn access_parent(principal: &Principal) -> Option<AccessParent> {
+    Some(match &principal.foundation {
+        Foundation::Key(key) => AccessParent::Key {
+            parent: parent(key, principal.workspace()?),
+            credential: credential(principal),
+        },
+        Foundation::PullSecret(secret) => AccessParent::PullSecret(PullSecretClaims {
+            pull_secret: secret.id.clone(),
+            workspace: principal.workspace().map(|workspace| WorkspaceClaims {
+                id: workspace.id.clone(),
+                generation: workspace.credential_generation,
+            }),
+        }),
+        Foundation::Rule(identified) => AccessParent::Identity {
+            identity: IdentityClaims::of(identified),
+            credential: ParentCredential::of(&identified.credential),
+        },
+    })
 }
 
 fn credential(principal: &Principal) -> Option<ParentCredential> {
     let Basis::Token(proof) = &principal.basis else {
         return None;
     };
-    proof.credential.as_ref().map(|limits| ParentCredential {
-        id: limits.id.clone(),
-        repository: limits
-            .repository
-            .as_ref()
-            .map(|name| name.as_str().to_owned()),
-        actions: limits.actions,
-    })
+    let credential = match &proof.parent {
+        Parent::Key { credential, .. } => credential.as_ref(),
+        Parent::PullSecret { .. } | Parent::Rule(_) => None,
+    };
+    credential.map(ParentCredential::of)
 }

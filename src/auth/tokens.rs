@@ -11,9 +11,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionSet};
+use super::federation::{Federation, Identity};
 use super::key_ring::KeyRing;
 use super::keys::{KeyError, Purpose, Standing};
-use super::live::{CredentialLimits, Generations, Proof};
+use super::live::{CredentialLimits, Identified, OfWorkspace, Parent, Proof};
 use super::secrets::SecretText;
 use crate::clock::Millis;
 use crate::oci::RepositoryName;
@@ -66,11 +67,102 @@ pub(super) struct ParentClaims {
     pub(super) key_generation: i64,
 }
 
+/// What a token says of the pull secret behind it, and of its workspace if it has one.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct PullSecretClaims {
+    pub(super) pull_secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) workspace: Option<WorkspaceClaims>,
+}
+
+/// A workspace, and as of which revocations.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct WorkspaceClaims {
+    pub(super) id: String,
+    pub(super) generation: i64,
+}
+
+/// What a token says of somebody of another issuer, and of the rule that let it in.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct IdentityClaims {
+    pub(super) issuer: String,
+    pub(super) rule: String,
+    pub(super) rule_id: String,
+    pub(super) subject: String,
+    pub(super) workspace: WorkspaceClaims,
+}
+
+impl IdentityClaims {
+    pub(super) fn of(identified: &Identified) -> Self {
+        let Identity {
+            issuer,
+            rule,
+            subject,
+        } = identified.identity.clone();
+        Self {
+            issuer,
+            rule: rule.unwrap_or_default(),
+            rule_id: identified.rule_id.clone(),
+            subject,
+            workspace: WorkspaceClaims {
+                id: identified.workspace.id.clone(),
+                generation: identified.workspace.generation,
+            },
+        }
+    }
+
+    fn into_parent(self, credential: CredentialLimits, federation: &Federation) -> Parent {
+        let identity = Identity {
+            issuer: self.issuer,
+            rule: Some(self.rule),
+            subject: self.subject,
+        };
+        Parent::Rule(Arc::new(Identified {
+            id: identity.id(),
+            identity,
+            rule: federation.rule(&self.rule_id),
+            rule_id: self.rule_id,
+            workspace: OfWorkspace {
+                id: self.workspace.id,
+                generation: self.workspace.generation,
+            },
+            credential,
+        }))
+    }
+}
+
+/// Whose rights an access token carries. No two have no field in common that both need, so that none is ever read as
+/// another; a server that does not know pull secrets or identities finds no key in theirs, and refuses it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum AccessParent {
+    Key {
+        #[serde(flatten)]
+        parent: ParentClaims,
+        /// The credential that it was got with; none when it was the key itself.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        credential: Option<ParentCredential>,
+    },
+    PullSecret(PullSecretClaims),
+    Identity {
+        identity: IdentityClaims,
+        credential: ParentCredential,
+    },
+}
+
+/// Whose rights a registry credential carries.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum CredentialParent {
+    Key(ParentClaims),
+    Identity { identity: IdentityClaims },
+}
+
 /// What a registry credential says.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct CredentialClaims {
     #[serde(flatten)]
-    pub(super) parent: ParentClaims,
+    pub(super) parent: CredentialParent,
     pub(super) prefix: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) repository: Option<String>,
@@ -81,10 +173,7 @@ pub(super) struct CredentialClaims {
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct AccessClaims {
     #[serde(flatten)]
-    pub(super) parent: ParentClaims,
-    /// The credential that it was got with; none when it was the key itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) credential: Option<ParentCredential>,
+    pub(super) parent: AccessParent,
     pub(super) access: Vec<AccessEntry>,
 }
 
@@ -142,26 +231,77 @@ pub(super) trait Kind: Sized + Send + Sync + 'static {
     const PURPOSE: Purpose;
     type Body: DeserializeOwned;
 
-    fn from_claims(claims: Claims<Self::Body>, signed_by: &Standing) -> Option<Self>;
+    fn from_claims(
+        claims: Claims<Self::Body>,
+        signed_by: &Standing,
+        federation: &Federation,
+    ) -> Option<Self>;
 }
 
-fn proof(
-    parent: ParentClaims,
-    expires_at: Millis,
-    credential: Option<CredentialLimits>,
-    signed_by: &Standing,
-) -> Arc<Proof> {
-    Arc::new(Proof {
-        key_id: parent.key,
-        workspace_id: parent.workspace,
-        generations: Generations {
-            key: parent.key_generation,
-            workspace: parent.workspace_generation,
+fn of_key(parent: ParentClaims, credential: Option<CredentialLimits>) -> Parent {
+    Parent::Key {
+        id: parent.key,
+        generation: parent.key_generation,
+        workspace: OfWorkspace {
+            id: parent.workspace,
+            generation: parent.workspace_generation,
         },
         credential,
-        expires_at,
+    }
+}
+
+impl ParentCredential {
+    pub(super) fn of(limits: &CredentialLimits) -> Self {
+        Self {
+            id: limits.id.clone(),
+            repository: limits
+                .repository
+                .as_ref()
+                .map(|name| name.as_str().to_owned()),
+            actions: limits.actions,
+        }
+    }
+
+    fn into_limits(self) -> Option<CredentialLimits> {
+        Some(CredentialLimits {
+            id: self.id,
+            repository: repository(self.repository)?,
+            actions: self.actions,
+        })
+    }
+}
+
+impl AccessParent {
+    fn into_parent(self, federation: &Federation) -> Option<Parent> {
+        match self {
+            Self::Key { parent, credential } => {
+                let limits = match credential {
+                    None => None,
+                    Some(credential) => Some(credential.into_limits()?),
+                };
+                Some(of_key(parent, limits))
+            }
+            Self::Identity {
+                identity,
+                credential,
+            } => Some(identity.into_parent(credential.into_limits()?, federation)),
+            Self::PullSecret(claims) => Some(Parent::PullSecret {
+                id: claims.pull_secret,
+                workspace: claims.workspace.map(|workspace| OfWorkspace {
+                    id: workspace.id,
+                    generation: workspace.generation,
+                }),
+            }),
+        }
+    }
+}
+
+fn proof(parent: Parent, exp: i64, signed_by: &Standing) -> Option<Arc<Proof>> {
+    Some(Arc::new(Proof {
+        parent,
+        expires_at: Millis(exp.checked_mul(1000)?),
         signed_by: signed_by.clone(),
-    })
+    }))
 }
 
 fn repository(name: Option<String>) -> Option<Option<RepositoryName>> {
@@ -173,17 +313,24 @@ impl Kind for Credential {
     const PURPOSE: Purpose = Purpose::RegistryCredential;
     type Body = CredentialClaims;
 
-    fn from_claims(claims: Claims<CredentialClaims>, signed_by: &Standing) -> Option<Self> {
+    fn from_claims(
+        claims: Claims<CredentialClaims>,
+        signed_by: &Standing,
+        federation: &Federation,
+    ) -> Option<Self> {
         let body = claims.body;
         let limits = CredentialLimits {
             id: claims.jti,
             repository: repository(body.repository)?,
             actions: body.actions,
         };
-        let expires_at = Millis(claims.exp.checked_mul(1000)?);
+        let parent = match body.parent {
+            CredentialParent::Key(parent) => of_key(parent, Some(limits)),
+            CredentialParent::Identity { identity } => identity.into_parent(limits, federation),
+        };
         Some(Self {
             prefix: body.prefix,
-            proof: proof(body.parent, expires_at, Some(limits), signed_by),
+            proof: proof(parent, claims.exp, signed_by)?,
         })
     }
 }
@@ -192,7 +339,11 @@ impl Kind for AccessToken {
     const PURPOSE: Purpose = Purpose::AccessToken;
     type Body = AccessClaims;
 
-    fn from_claims(claims: Claims<AccessClaims>, signed_by: &Standing) -> Option<Self> {
+    fn from_claims(
+        claims: Claims<AccessClaims>,
+        signed_by: &Standing,
+        federation: &Federation,
+    ) -> Option<Self> {
         let body = claims.body;
         let mut repositories = Vec::new();
         let mut catalog = false;
@@ -211,19 +362,10 @@ impl Kind for AccessToken {
                 _ => return None,
             }
         }
-        let limits = match body.credential {
-            None => None,
-            Some(credential) => Some(CredentialLimits {
-                id: credential.id,
-                repository: repository(credential.repository)?,
-                actions: credential.actions,
-            }),
-        };
-        let expires_at = Millis(claims.exp.checked_mul(1000)?);
         Some(Self {
             repositories,
             catalog,
-            proof: proof(body.parent, expires_at, limits, signed_by),
+            proof: proof(body.parent.into_parent(federation)?, claims.exp, signed_by)?,
         })
     }
 }
@@ -256,6 +398,7 @@ struct Checked<T> {
 pub(super) struct Verifier<T> {
     ring: KeyRing,
     issuer: String,
+    federation: Federation,
     checked: moka::sync::Cache<[u8; 32], Arc<Checked<T>>>,
 }
 
@@ -283,10 +426,16 @@ impl<T> std::ops::Deref for Good<T> {
 }
 
 impl<T: Kind> Verifier<T> {
-    pub(super) fn new(ring: KeyRing, issuer: String, capacity: u64) -> Self {
+    pub(super) fn new(
+        ring: KeyRing,
+        issuer: String,
+        federation: Federation,
+        capacity: u64,
+    ) -> Self {
         Self {
             ring,
             issuer,
+            federation,
             checked: moka::sync::Cache::new(capacity),
         }
     }
@@ -345,7 +494,8 @@ impl<T: Kind> Verifier<T> {
             .map_err(|_| TokenError::Invalid)?
             .claims;
         let (not_before_s, expires_at_s) = (claims.nbf, claims.exp);
-        let token = T::from_claims(claims, key.standing()).ok_or(TokenError::Invalid)?;
+        let token =
+            T::from_claims(claims, key.standing(), &self.federation).ok_or(TokenError::Invalid)?;
         Ok(Checked {
             token,
             key_id,

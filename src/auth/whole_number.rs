@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -16,6 +17,18 @@ impl<const LEAST: u64, const MOST: u64> WholeNumber<LEAST, MOST> {
     #[must_use]
     pub fn get(self) -> u64 {
         self.0
+    }
+
+    /// The number, if it is in the range.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        (LEAST..=MOST).contains(&number).then_some(Self(number))
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> Serialize for WholeNumber<LEAST, MOST> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
     }
 }
 

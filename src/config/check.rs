@@ -29,8 +29,10 @@ impl Config {
         self.check_server(&mut findings);
         self.check_tls(&mut findings);
         self.check_database(&mut findings);
+        self.check_s3(&mut findings);
         self.check_limits(&mut findings);
         self.check_auth(&mut findings);
+        self.check_issuers(&mut findings);
         self.check_collection(&mut findings);
         self.check_images(&mut findings);
         findings.range(
@@ -145,16 +147,49 @@ impl Config {
             database.max_connections,
             1..=1000,
         );
-        findings.range(
-            "database.acquire_timeout_seconds",
-            database.acquire_timeout_seconds,
-            1..=60,
-        );
-        findings.range(
-            "database.statement_timeout_seconds",
-            database.statement_timeout_seconds,
-            1..=3600,
-        );
+        if database.min_connections > database.max_connections {
+            findings.add(
+                "database.min_connections",
+                &format!(
+                    "is {}, more than database.max_connections; write 0 to {}",
+                    database.min_connections, database.max_connections
+                ),
+            );
+        }
+        for (key, seconds, most) in [
+            (
+                "database.acquire_timeout_seconds",
+                database.acquire_timeout_seconds,
+                60,
+            ),
+            (
+                "database.idle_timeout_seconds",
+                database.idle_timeout_seconds,
+                DAY_SECONDS,
+            ),
+            (
+                "database.max_lifetime_seconds",
+                database.max_lifetime_seconds,
+                DAY_SECONDS,
+            ),
+            (
+                "database.statement_timeout_seconds",
+                database.statement_timeout_seconds,
+                3600,
+            ),
+            (
+                "database.lock_timeout_seconds",
+                database.lock_timeout_seconds,
+                3600,
+            ),
+            (
+                "database.idle_transaction_timeout_seconds",
+                database.idle_transaction_timeout_seconds,
+                3600,
+            ),
+        ] {
+            findings.range(key, seconds, 1..=most);
+        }
         findings.range(
             "database.cache_entries",
             database.cache_entries,
@@ -218,6 +253,7 @@ impl Config {
                 limits.credentials_per_minute,
             ),
             ("limits.tokens_per_minute", limits.tokens_per_minute),
+            ("limits.exchanges_per_minute", limits.exchanges_per_minute),
         ] {
             findings.range(key, per_minute, 1..=60_000);
         }
@@ -301,6 +337,39 @@ impl Config {
             collection.undo_window_seconds,
             0..=365 * DAY_SECONDS,
         );
+        findings.range(
+            "collection.link_grace_seconds",
+            collection.link_grace_seconds,
+            60..=365 * DAY_SECONDS,
+        );
+        if collection.link_grace_seconds < self.limits.upload_idle_seconds {
+            findings.add(
+                "collection.link_grace_seconds",
+                &format!(
+                    "is shorter than limits.upload_idle_seconds, which is {}: the first layers of a push would go while its \
+                     last one is still under way",
+                    self.limits.upload_idle_seconds
+                ),
+            );
+        }
+        for (key, seconds) in [
+            (
+                "collection.object_delay_seconds",
+                collection.object_delay_seconds,
+            ),
+            (
+                "collection.dangling_referrer_seconds",
+                collection.dangling_referrer_seconds,
+            ),
+        ] {
+            findings.range(key, seconds, 0..=365 * DAY_SECONDS);
+        }
+        findings.range("collection.workers", u64::from(collection.workers), 0..=32);
+        findings.range(
+            "collection.objects_per_second",
+            u64::from(collection.objects_per_second),
+            1..=100_000,
+        );
     }
 
     fn check_images(&self, findings: &mut Findings) {
@@ -335,17 +404,17 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 /// What is wrong, in the order of the file.
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn add(&mut self, key: &str, message: &str) {
+    pub(super) fn add(&mut self, key: &str, message: &str) {
         self.0.push(Problem {
             key: key.to_owned(),
             message: message.to_owned(),
         });
     }
 
-    fn range<T: PartialOrd + Display + Copy>(
+    pub(super) fn range<T: PartialOrd + Display + Copy>(
         &mut self,
         key: &str,
         value: T,

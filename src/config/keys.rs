@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use toml::{Table, Value};
 
 use super::{Config, Problem};
@@ -32,17 +33,79 @@ enum Kind {
     List,
 }
 
-/// The sections of `config` with their keys and values, in the order of the struct; a key without a value is null.
+/// The sections of `config` with their keys and values, in the order of the struct; a key without a value is null. A
+/// section inside another one follows it, under both names: `storage.s3`.
 pub(super) fn sections(config: &Config) -> Vec<(String, Vec<(String, serde_json::Value)>)> {
     // By way of text, because a JSON map sorts its keys.
-    let sections: Ordered<Ordered<serde_json::Value>> = serde_json::to_string(config)
+    let sections: Ordered<Ordered<Entry>> = serde_json::to_string(config)
         .and_then(|text| serde_json::from_str(&text))
         .unwrap_or_else(|_| Ordered(Vec::new()));
-    sections
-        .0
+    let mut flat = Vec::new();
+    for (section, entries) in sections.0 {
+        let mut keys = Vec::new();
+        let mut inner = Vec::new();
+        for (name, entry) in entries.0 {
+            match entry {
+                Entry::Section(keys) => inner.push((format!("{section}.{name}"), keys.0)),
+                Entry::Value(value) => keys.push((name, value)),
+            }
+        }
+        flat.push((section, keys));
+        flat.extend(inner);
+    }
+    flat
+}
+
+/// What stands in a section: no value is a map, so a map is a section inside it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Section(Ordered<serde_json::Value>),
+    Value(serde_json::Value),
+}
+
+/// Puts sections that lie in others beside them, under both names, as [`sections`] does: so every layer is a table of
+/// two levels.
+pub(super) fn flatten(table: Table, keys: &[Key]) -> Table {
+    let mut flat = Table::new();
+    for (section, entries) in table {
+        let Value::Table(entries) = entries else {
+            flat.insert(section, entries);
+            continue;
+        };
+        let (inner, own): (Table, Table) = entries.into_iter().partition(|(name, value)| {
+            let path = format!("{section}.{name}");
+            value.is_table() && keys.iter().any(|key| key.section == path)
+        });
+        let has_inner = !inner.is_empty();
+        flat.extend(
+            inner
+                .into_iter()
+                .map(|(name, value)| (format!("{section}.{name}"), value)),
+        );
+        if !own.is_empty() || !has_inner {
+            flat.insert(section, Value::Table(own));
+        }
+    }
+    flat
+}
+
+/// What [`flatten`] was given.
+pub(super) fn nest(table: Table) -> Table {
+    let (inner, mut nested): (Table, Table) = table
         .into_iter()
-        .map(|(section, keys)| (section, keys.0))
-        .collect()
+        .partition(|(section, _)| section.contains('.'));
+    for (path, entries) in inner {
+        if let Some((section, name)) = path.split_once('.') {
+            let outer = nested
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
+            if let Some(outer) = outer.as_table_mut() {
+                outer.insert(name.to_owned(), entries);
+            }
+        }
+    }
+    nested
 }
 
 /// A map that keeps the order of its entries.
@@ -100,7 +163,8 @@ impl Key {
     }
 
     pub(super) fn variable(&self) -> String {
-        format!("{ENVIRONMENT_PREFIX}{}__{}", self.section, self.name).to_ascii_uppercase()
+        let section = self.section.replace('.', "__");
+        format!("{ENVIRONMENT_PREFIX}{section}__{}", self.name).to_ascii_uppercase()
     }
 
     /// The key's value alone in a table, checked for its type. Nothing, where an empty text removes the value.
@@ -130,7 +194,7 @@ impl Key {
         };
         let section = Table::from_iter([(self.name.clone(), value)]);
         let table = Table::from_iter([(self.section.clone(), Value::Table(section))]);
-        match table.clone().try_into::<Config>() {
+        match nest(table.clone()).try_into::<Config>() {
             Ok(_) => Ok(Some(table)),
             Err(error) => Err(format!("cannot be used: {}", error.message())),
         }

@@ -9,7 +9,12 @@ use super::load::{both_twins, merge_tables};
 use super::{ConfigError, Problem};
 
 /// Variables of the command-line client and of the tests, which are no keys.
-const OTHER_VARIABLES: [&str; 3] = ["BERTH_URL", "BERTH_API_KEY", "BERTH_WORKSPACE"];
+const OTHER_VARIABLES: [&str; 4] = [
+    "BERTH_URL",
+    "BERTH_API_KEY",
+    "BERTH_API_KEY_FILE",
+    "BERTH_WORKSPACE",
+];
 const OTHER_VARIABLE_PREFIXES: [&str; 2] = ["BERTH_TEST_", "BERTH_CONFORMANCE_"];
 
 /// What a higher layer changes: values, and keys it unsets.

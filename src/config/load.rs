@@ -10,12 +10,17 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::keys::{Key, keys, unknown_key};
+use super::keys::{Key, flatten, keys, nest, unknown_key};
 use super::layers::{Layer, environment_layer, flag_layer};
 use super::{Config, DatabaseUrl, Secret};
 
 /// Secrets, each with its section and key; the key of its file ends in `_file`.
-const SECRETS: [(&str, &str); 2] = [("database", "url"), ("auth", "key_wrapping_secret")];
+const SECRETS: [(&str, &str); 4] = [
+    ("database", "url"),
+    ("auth", "key_wrapping_secret"),
+    ("storage.s3", "access_key_id"),
+    ("storage.s3", "secret_access_key"),
+];
 
 /// The largest file that is read, in bytes: the configuration, or a secret.
 const FILE_LIMIT_BYTES: u64 = 1024 * 1024;
@@ -78,7 +83,7 @@ impl Config {
         merge(&mut table, environment_layer(environment, &keys)?);
         merge(&mut table, flag_layer(flags, &keys)?);
         // Every layer was deserialised before, so this cannot fail; it is an error all the same.
-        let mut config: Self = table
+        let mut config: Self = nest(table)
             .try_into()
             .map_err(|error: toml::de::Error| invalid("configuration", error.message()))?;
         config.read_secret_files()?;
@@ -98,6 +103,15 @@ impl Config {
         if let Some(path) = self.auth.key_wrapping_secret_file.take() {
             let text = read_secret("auth.key_wrapping_secret_file", &path)?;
             self.auth.key_wrapping_secret = Some(Secret::new(text));
+        }
+        let s3 = &mut self.storage.s3;
+        if let Some(path) = s3.access_key_id_file.take() {
+            let text = read_secret("storage.s3.access_key_id_file", &path)?;
+            s3.access_key_id = Some(Secret::new(text));
+        }
+        if let Some(path) = s3.secret_access_key_file.take() {
+            let text = read_secret("storage.s3.secret_access_key_file", &path)?;
+            s3.secret_access_key = Some(Secret::new(text));
         }
         Ok(())
     }
@@ -119,7 +133,7 @@ fn read_file(path: &Path, keys: &[Key]) -> Result<Table, ConfigError> {
         path: path.to_owned(),
         message: place_and_message(&text, &error),
     };
-    let table: Table = text.parse().map_err(syntax)?;
+    let table = flatten(text.parse().map_err(syntax)?, keys);
     let mut problems = unknown_keys(&table, keys);
     problems.extend(both_twins(&table));
     if !problems.is_empty() {

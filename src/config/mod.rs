@@ -5,9 +5,11 @@
 
 mod check;
 mod external_images;
+mod issuers;
 mod keys;
 mod layers;
 mod load;
+mod s3;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,7 +20,12 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use external_images::ExternalImages;
+pub use issuers::{
+    ClaimValues, IssuedAction, IssuedRole, Issuer, IssuerRule, LONGEST_TOKEN_AGE_SECONDS,
+    SigningAlgorithm,
+};
 pub use load::{ConfigError, Problem};
+pub use s3::S3;
 pub use values::{AddressRange, BaseUrl, DatabaseUrl, InvalidValue, Scheme, Secret};
 
 /// Everything that can be configured, complete with defaults.
@@ -167,12 +174,26 @@ pub struct Database {
     pub url: Option<DatabaseUrl>,
     /// A file that holds `url`. Read by [`Config::load`], which moves its content into `url`.
     pub url_file: Option<PathBuf>,
+    /// Whether a start brings the schema up to date.
+    pub migrate: bool,
+    /// Connections to PostgreSQL that are kept even if nobody uses them.
+    pub min_connections: u32,
     /// Connections in the pool: of PostgreSQL, or readers of SQLite.
     pub max_connections: u32,
     /// How long a request waits for a connection, in seconds.
     pub acquire_timeout_seconds: u64,
-    /// How long one statement may run, in seconds.
+    /// How long a connection to PostgreSQL may be without use, in seconds.
+    pub idle_timeout_seconds: u64,
+    /// How old a connection to PostgreSQL may become, in seconds.
+    pub max_lifetime_seconds: u64,
+    /// How long one statement may run on PostgreSQL, in seconds.
     pub statement_timeout_seconds: u64,
+    /// How long one statement may wait for a lock on PostgreSQL, in seconds.
+    pub lock_timeout_seconds: u64,
+    /// How long PostgreSQL keeps the locks of a change whose server says nothing more, in seconds.
+    pub idle_transaction_timeout_seconds: u64,
+    /// Whether PostgreSQL keeps prepared statements: not behind a pooler that lends servers by transaction.
+    pub statement_cache: bool,
     /// Tags, links and rights held in memory, each counted once.
     pub cache_entries: u64,
     /// Manifests held in memory, in bytes.
@@ -184,9 +205,16 @@ impl Default for Database {
         Self {
             url: None,
             url_file: None,
+            migrate: true,
+            min_connections: 0,
             max_connections: 16,
             acquire_timeout_seconds: 5,
+            idle_timeout_seconds: 600,
+            max_lifetime_seconds: 1800,
             statement_timeout_seconds: 30,
+            lock_timeout_seconds: 10,
+            idle_transaction_timeout_seconds: 30,
+            statement_cache: true,
             cache_entries: 100_000,
             cache_bytes: 16 * 1024 * 1024,
         }
@@ -199,6 +227,8 @@ impl Default for Database {
 pub struct Storage {
     /// The folder of the blobs; `blobs` in the data folder when absent.
     pub path: Option<PathBuf>,
+    /// A bucket in place of the folder.
+    pub s3: S3,
 }
 
 /// What one request, list or upload may use.
@@ -230,6 +260,8 @@ pub struct Limits {
     pub credentials_per_minute: u32,
     /// Access tokens that one API key may ask for in a minute, unless it can only pull.
     pub tokens_per_minute: u32,
+    /// Registry credentials that one identity of an issuer may exchange its tokens for in a minute.
+    pub exchanges_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -247,6 +279,7 @@ impl Default for Limits {
             auth_failures_per_minute: 60,
             credentials_per_minute: 120,
             tokens_per_minute: 1200,
+            exchanges_per_minute: 6000,
         }
     }
 }
@@ -273,6 +306,8 @@ pub struct Auth {
     pub signing_key_rotation_seconds: u64,
     /// Verified tokens remembered in memory.
     pub token_cache_entries: u64,
+    /// Whose tokens are exchanged for registry credentials.
+    pub issuers: Vec<Issuer>,
 }
 
 impl Default for Auth {
@@ -287,6 +322,7 @@ impl Default for Auth {
             key_wrapping_secret_file: None,
             signing_key_rotation_seconds: 90 * 24 * 3600,
             token_cache_entries: 10_000,
+            issuers: Vec::new(),
         }
     }
 }
@@ -297,12 +333,28 @@ impl Default for Auth {
 pub struct Collection {
     /// How long a deletion can be undone, in seconds.
     pub undo_window_seconds: u64,
+    /// How long a blob may be a member of a repository without a manifest that needs it, and how long it can be brought
+    /// back after that, in seconds.
+    pub link_grace_seconds: u64,
+    /// How long the bytes of a blob stay that nobody has any more, in seconds: at least the time between two backups.
+    pub object_delay_seconds: u64,
+    /// How long a referrer without a subject and without a tag stays, in seconds.
+    pub dangling_referrer_seconds: u64,
+    /// How many workers collect at one time; none, where another server does it.
+    pub workers: u32,
+    /// Objects that all workers of one server delete in a second.
+    pub objects_per_second: u32,
 }
 
 impl Default for Collection {
     fn default() -> Self {
         Self {
             undo_window_seconds: 7 * 24 * 3600,
+            link_grace_seconds: 24 * 3600,
+            object_delay_seconds: 24 * 3600,
+            dangling_referrer_seconds: 7 * 24 * 3600,
+            workers: 2,
+            objects_per_second: 100,
         }
     }
 }
@@ -412,6 +464,13 @@ impl Config {
             .path
             .clone()
             .unwrap_or_else(|| self.server.data_dir.join("blobs"))
+    }
+
+    /// The folder of the parts that are on their way to a bucket.
+    #[must_use]
+    pub fn spool_path(&self) -> PathBuf {
+        let spool = self.storage.s3.spool.clone();
+        spool.unwrap_or_else(|| self.server.data_dir.join("spool"))
     }
 
     /// The configuration as a TOML document: secrets masked, keys without a value as comments.

@@ -179,7 +179,7 @@ fn variables_are_parsed_by_the_type_of_their_key() {
 fn every_key_has_a_variable() {
     for (section, keys) in keys::sections(&Config::default()) {
         for (key, value) in keys {
-            let name = format!("BERTH_{section}__{key}").to_uppercase();
+            let name = format!("BERTH_{}__{key}", section.replace('.', "__")).to_uppercase();
             let text = match value {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Array(items) => items
@@ -232,6 +232,7 @@ fn variables_of_the_client_of_tests_and_of_kubernetes_are_passed_over() {
     from_environment(&[
         ("BERTH_URL", "https://registry.example.com"),
         ("BERTH_API_KEY", "berth_x"),
+        ("BERTH_API_KEY_FILE", "/run/secrets/berth/api-key"),
         ("BERTH_WORKSPACE", "main"),
         ("BERTH_TEST_POSTGRES", "x"),
         ("BERTH_CONFORMANCE_URL", "x"),
@@ -574,4 +575,88 @@ fn address_ranges_contain_their_addresses() {
     ] {
         assert!(text.parse::<AddressRange>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_section_in_a_section_is_set_by_file_and_by_variable() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "hidden\n").unwrap();
+    let path = folder.path().join("berth.toml");
+    let text = format!(
+        "[storage.s3]\nbucket = \"images\"\nsecret_access_key_file = {:?}\n",
+        secret.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let config = Config::load(
+        Some(&path),
+        environment(&[
+            ("BERTH_STORAGE__S3__ACCESS_KEY_ID", "AKIA"),
+            ("BERTH_STORAGE__S3__REGION", "eu-west-1"),
+            ("BERTH_STORAGE__S3__REDIRECT_DOORS", "pull"),
+        ]),
+        &[],
+    )
+    .unwrap();
+    let s3 = &config.storage.s3;
+    assert_eq!(s3.bucket.as_deref(), Some("images"));
+    assert_eq!(s3.region, "eu-west-1");
+    assert_eq!(s3.redirect_doors, [DoorName::Pull]);
+    assert_eq!(s3.secret_access_key.as_ref().unwrap().expose(), "hidden");
+    let shown = config.to_masked_toml();
+    assert!(
+        shown.contains("[storage.s3]\nbucket = \"images\"\n"),
+        "{shown}"
+    );
+    for text in [shown, format!("{config:?}")] {
+        assert!(!text.contains("hidden") && !text.contains("AKIA"), "{text}");
+    }
+    let unset = Config::load(
+        Some(&path),
+        environment(&[
+            ("BERTH_STORAGE__S3__BUCKET", ""),
+            ("BERTH_STORAGE__S3__SECRET_ACCESS_KEY_FILE", ""),
+        ]),
+        &[],
+    );
+    assert_eq!(unset.unwrap(), Config::default());
+}
+
+#[test]
+fn a_bucket_that_cannot_be_meant_is_refused() {
+    insta::assert_snapshot!(
+        refusal(from_file(
+            "[storage]\npath = \"/blobs\"\n[storage.s3]\nbucket = \"images\"\nendpoint = \"http://s3:9000\"\n\
+             redirect_endpoint = \"s3.example.com\"\nprefix = \"a//b\"\naccess_key_id = \"AKIA\"\n\
+             part_bytes = 1024\nparts_in_flight = 0\nredirect_doors = [\"ops\"]\n"
+        )),
+        @r#"
+    storage.s3.part_bytes is 1024, but must be from 5242880 to 536870912
+    storage.s3.parts_in_flight is 0, but must be from 1 to 1024
+    storage.s3.endpoint is "http://s3:9000", which is without TLS; write https://, or set storage.s3.allow_http where the network is trusted
+    storage.s3.redirect_endpoint is "s3.example.com", which is no URL; write one such as https://s3.example.com
+    storage.s3.prefix is "a//b", but must be letters, digits, dots, dashes and underscores, in parts separated by /, such as berth/production/
+    storage.s3.secret_access_key is not set, but storage.s3.access_key_id is; set both, or neither to use the machine's role
+    storage.s3.redirect_doors names a door that serves no blobs; name public, pull, or both
+    storage.path and storage.s3.bucket are both set; the blobs have one place, so unset one of them
+    "#
+    );
+    let refused = [
+        "[storage.s3]\nregion = \"eu-west-1\"\n",
+        "[storage.s3]\nbucket = \"a/b\"\n",
+        "[storage.s3]\nbuckt = \"images\"\n",
+        "[storage.s3]\nsecret_access_key = \"x\"\nsecret_access_key_file = \"y\"\n",
+        "[storage.s3]\nbucket = \"images\"\nendpoint = \"https://key:hidden@s3.example.com\"\n",
+    ];
+    let messages: Vec<String> = refused
+        .iter()
+        .map(|text| refusal(from_file(text)))
+        .collect();
+    insta::assert_snapshot!(messages.join("\n"), @r#"
+    storage.s3.bucket is not set, but other keys of storage.s3 are; name the bucket
+    storage.s3.bucket is "a/b", which is no name of a bucket; write the name alone
+    storage.s3.buckt is not a key; the nearest is storage.s3.bucket
+    storage.s3.secret_access_key and storage.s3.secret_access_key_file are both set; set one of them
+    storage.s3.endpoint holds a user name; write one such as https://s3.example.com, and set storage.s3.access_key_id
+    "#);
 }

@@ -88,8 +88,8 @@ fn refused(refusal: Refusal, parts: &Parts, http: &Shared) -> DistributionError 
             error: Some(error), ..
         } => Some(error.as_str()),
         Refusal::Denied { .. } => Some("denied"),
-        // Limits are counted by their own names.
-        Refusal::Throttled(_) | Refusal::Unavailable(_) => None,
+        // Limits are counted by their own names, and what is not there is no failure.
+        Refusal::Unknown { .. } | Refusal::Throttled(_) | Refusal::Unavailable(_) => None,
     };
     if let Some(reason) = reason {
         http.metrics.auth_failure(reason);

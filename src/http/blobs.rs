@@ -1,14 +1,17 @@
 //! `/v2/<name>/blobs/<digest>`: end-2 and end-10 of the specification.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_RANGE};
+use axum::http::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, LOCATION};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::Digest;
 use futures_util::StreamExt as _;
 
+use super::Peer;
 use super::Shared;
 use super::access::{Access, segment};
 use super::conditions::{AskedRange, Known};
@@ -56,6 +59,7 @@ pub(super) async fn get_blob(
     PathDigest(digest): PathDigest,
     known: Known,
     asked: AskedRange,
+    SendsAway(sends_away): SendsAway,
 ) -> Result<Response, DistributionError> {
     let blob = http.registry.blob(&access.granted, &digest).await?;
     if known.includes(&digest) {
@@ -74,13 +78,19 @@ pub(super) async fn get_blob(
             .header(CONTENT_RANGE, &format!("bytes */{size}")));
         }
     };
-    let transfer = http.transfer(caller_workspace(&access))?;
-    let reader = http.registry.read_blob(&blob, range.clone()).await?;
     let caller = access.granted.principal().workspace();
     let mut sending = caller.map(|caller| {
         let owner = blob.workspace_id.clone();
         http.images.pulls().sending(caller, owner)
     });
+    if sends_away && let Some(url) = http.registry.redirect_url(&blob).await? {
+        if let Some(sending) = &mut sending {
+            sending.add(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
+        }
+        return redirected(&digest, &url);
+    }
+    let transfer = http.transfer(caller_workspace(&access))?;
+    let reader = http.registry.read_blob(&blob, range.clone()).await?;
     // The place among the transfers is held until the body is dropped.
     let reader = reader.inspect(move |chunk| {
         _ = &transfer;
@@ -97,6 +107,39 @@ pub(super) async fn get_blob(
         status,
         headers,
         Body::from_stream(reader),
+    ))
+}
+
+/// Whether the clients of this door are sent to the store for their blobs.
+pub(super) struct SendsAway(bool);
+
+impl axum::extract::FromRequestParts<Shared> for SendsAway {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, Infallible> {
+        let door = parts.extensions.get::<Peer>().map(|peer| peer.door);
+        Ok(Self(door.is_some_and(|door| {
+            http.options.redirect_doors.contains(&door)
+        })))
+    }
+}
+
+/// The answer that sends a client to the store. Its address is a secret for as long as it is good, so nobody may keep
+/// it.
+fn redirected(digest: &Digest, url: &str) -> Result<Response, DistributionError> {
+    let location =
+        HeaderValue::from_str(url).map_err(|error| DistributionError::internal(&error))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, location);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        DOCKER_CONTENT_DIGEST,
+        respond::header_value(&digest.to_string()),
+    );
+    Ok(respond::response(
+        StatusCode::TEMPORARY_REDIRECT,
+        headers,
+        Body::empty(),
     ))
 }
 

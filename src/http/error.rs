@@ -128,6 +128,9 @@ impl DistributionError {
             Refusal::Denied { message } => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
             }
+            Refusal::Unknown { message } => {
+                Self::new(StatusCode::NOT_FOUND, ErrorCode::NameUnknown, message)
+            }
             Refusal::Throttled(throttled) => throttled.into(),
             Refusal::Unavailable(error) => error.into(),
         }
@@ -200,7 +203,7 @@ impl From<MetadataError> for DistributionError {
             MetadataError::NoSuchText => Self::bad_request(ErrorCode::Unsupported, &error),
             MetadataError::Corrupt { .. }
             | MetadataError::Refused(_)
-            | MetadataError::Migrate(_)
+            | MetadataError::Migrate { .. }
             | MetadataError::Database(_) => Self::internal(&error),
         }
     }
@@ -208,15 +211,36 @@ impl From<MetadataError> for DistributionError {
 
 impl From<StoreError> for DistributionError {
     fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::NoSpace { .. }) {
-            log_cause("the storage is full", &error);
-            return Self::new(
-                StatusCode::INSUFFICIENT_STORAGE,
-                ErrorCode::Denied,
-                "the registry's storage is full: nothing was stored",
-            );
+        match &error {
+            StoreError::NoSpace { .. } => {
+                log_cause("the storage is full", &error);
+                Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    ErrorCode::Denied,
+                    "the registry's storage is full: nothing was stored",
+                )
+            }
+            StoreError::Unavailable { .. } => Self::unavailable(&error),
+            StoreError::TooLarge { limit_bytes, .. } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                ErrorCode::SizeInvalid,
+                format!("a blob may have at most {limit_bytes} bytes here"),
+            )
+            .limit("storage.s3.part_bytes"),
+            StoreError::Io { .. }
+            | StoreError::Backend { .. }
+            | StoreError::Unusable { .. }
+            | StoreError::Superseded { .. }
+            | StoreError::WriterClosed { .. }
+            | StoreError::StagingLost { .. }
+            | StoreError::BadProgress { .. }
+            | StoreError::AlreadyPublished { .. }
+            | StoreError::Missing { .. }
+            | StoreError::OutOfRange { .. }
+            | StoreError::NotWritable { .. }
+            | StoreError::OtherInstallation { .. }
+            | StoreError::Interrupted { .. } => Self::internal(&error),
         }
-        Self::internal(&error)
     }
 }
 
@@ -265,6 +289,9 @@ impl From<RegistryError> for DistributionError {
             // The rights went while the request ran: a new token would not bring them back.
             E::Refused(Refusal::Challenge { message, .. } | Refusal::Denied { message }) => {
                 Self::new(StatusCode::FORBIDDEN, ErrorCode::Denied, message)
+            }
+            E::Refused(Refusal::Unknown { .. }) => {
+                plain(StatusCode::NOT_FOUND, ErrorCode::NameUnknown)
             }
             E::Refused(Refusal::Throttled(throttled)) => throttled.into(),
             E::Refused(Refusal::Unavailable(error)) | E::Metadata(error) => error.into(),

@@ -96,6 +96,8 @@ const IMAGES: Table = Table {
         &[Literal("-"), Literal("manifests"), Parameter],
         &[Literal("-"), Literal("share"), Parameter],
         &[Literal("-"), Literal("share")],
+        &[Literal("-"), Literal("retention"), Literal("preview")],
+        &[Literal("-"), Literal("retention")],
         &[],
     ],
 };

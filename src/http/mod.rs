@@ -34,7 +34,9 @@ pub use routes::{DoorService, RouteRow, rows, service};
 
 use crate::audit::Audit;
 use crate::auth::Auth;
+use crate::checks::Checks;
 use crate::clock::Clock;
+use crate::collect::Collector;
 use crate::config::AddressRange;
 use crate::images::Images;
 use crate::metadata::Metadata;
@@ -63,6 +65,8 @@ pub struct HttpOptions {
     pub page_limit: u32,
     /// How long a body may be silent, in seconds.
     pub body_idle_seconds: u64,
+    /// Doors whose clients are sent to the store for a blob, where it has an address for them.
+    pub redirect_doors: Vec<Door>,
 }
 
 /// What every handler may use.
@@ -75,8 +79,12 @@ pub struct Http {
     pub tenancy: Tenancy,
     /// Who may do what.
     pub auth: Auth,
+    /// Whether the storage has what the rows say.
+    pub checks: Checks,
     /// What is told to the audit log beside the changes that tell it themselves.
     pub audit: Audit,
+    /// What ends by itself.
+    pub collector: Collector,
     /// For readiness and metrics alone.
     pub metadata: Metadata,
     /// For readiness alone.

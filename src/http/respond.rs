@@ -13,6 +13,7 @@ use crate::oci::UploadId;
 
 pub(super) const DOCKER_CONTENT_DIGEST: HeaderName =
     HeaderName::from_static("docker-content-digest");
+pub(super) const OCI_CHUNK_MIN_LENGTH: HeaderName = HeaderName::from_static("oci-chunk-min-length");
 pub(super) const DOCKER_UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(super) const API_VERSION: HeaderName =
     HeaderName::from_static("docker-distribution-api-version");

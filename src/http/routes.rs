@@ -183,10 +183,14 @@ pub fn service(http: &Shared, door: Door) -> DoorService {
     let mut router = table.into_router();
     if door == Door::Pull {
         // They have no GET of their own here, and would otherwise be paths that do not exist.
-        router = router
-            .route(UPLOADS, any(pulls_only))
-            .route(UPLOADS_BARE, any(pulls_only))
-            .route(UPLOAD, any(pulls_only));
+        for path in [UPLOADS, UPLOADS_BARE, UPLOAD] {
+            router = router.route(path, any(|| pulls_only("")));
+        }
+        // What a push and a deletion end with.
+        let changes = MethodFilter::PUT.or(MethodFilter::DELETE);
+        for path in [BLOB, MANIFEST] {
+            router = router.route(path, on(changes, || pulls_only("GET, HEAD")));
+        }
     }
     let router = router
         .fallback(not_found)
@@ -234,14 +238,14 @@ fn method_not_allowed(request: &Request, allowed: &str) -> Response {
     response
 }
 
-/// An upload at a door that only reads.
-async fn pulls_only() -> Response {
+/// A change at a door that only reads.
+async fn pulls_only(allowed: &str) -> Response {
     DistributionError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         ErrorCode::Unsupported,
         "this address is for pulls alone: push to the registry's public address",
     )
-    .header(ALLOW, "")
+    .header(ALLOW, allowed)
     .into_response()
 }
 

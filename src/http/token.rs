@@ -24,9 +24,9 @@ use crate::grammar::{Time, documented, word};
 use crate::oci::ErrorCode;
 
 /// What a form must say it is.
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// Tokens are not for caches.
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// An access token.
 #[derive(Serialize, ToSchema)]
@@ -233,19 +233,16 @@ fn form_credentials(form: &Pairs) -> Result<Option<TokenCredentials>, Distributi
     }
 }
 
+/// Whether a request says that its body is a form.
+pub(super) fn is_form(parts: &Parts) -> bool {
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let kind = content_type.and_then(|text| text.split(';').next());
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
+}
+
 async fn form(http: &Shared, parts: &Parts, body: Body) -> Result<Pairs, DistributionError> {
-    let content_type = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    if !content_type
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .eq_ignore_ascii_case(FORM)
-    {
+    if !is_form(parts) {
         return Err(DistributionError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             ErrorCode::Unsupported,

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use berth_storage::{Digest, DigestAlgorithm};
 
@@ -14,7 +14,7 @@ use super::blobs::parse_digest;
 use super::body;
 use super::error::DistributionError;
 use super::query::{Pairs, PairsError};
-use super::respond::{self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID};
+use super::respond::{self, DOCKER_CONTENT_DIGEST, DOCKER_UPLOAD_UUID, OCI_CHUNK_MIN_LENGTH};
 use crate::auth::{Push, Refusal};
 use crate::oci::ContentRange;
 use crate::oci::ErrorCode;
@@ -124,12 +124,12 @@ pub(super) async fn post_upload(
         .registry
         .open_upload(&access.granted, algorithm)
         .await?;
-    Ok(accepted(
-        StatusCode::ACCEPTED,
-        access.granted.repository(),
-        id,
-        0,
-    ))
+    let mut answer = accepted(StatusCode::ACCEPTED, access.granted.repository(), id, 0);
+    if let Some(bytes) = http.store.chunk_min_bytes() {
+        let headers = answer.headers_mut();
+        headers.insert(OCI_CHUNK_MIN_LENGTH, HeaderValue::from(bytes));
+    }
+    Ok(answer)
 }
 
 /// A blob that this caller may pull elsewhere becomes a member of the target. Anything else is an ordinary upload,
@@ -150,7 +150,7 @@ async fn mount(
             Err(refusal @ Refusal::Challenge { .. }) => {
                 Err(realm.refuse_mount(refusal, access.granted.repository(), http))
             }
-            Err(Refusal::Denied { .. }) => Ok(false),
+            Err(Refusal::Denied { .. } | Refusal::Unknown { .. }) => Ok(false),
             Err(Refusal::Throttled(throttled)) => Err(throttled.into()),
             Err(Refusal::Unavailable(error)) => Err(error.into()),
         };
@@ -271,7 +271,7 @@ fn chunk(
     let text = |name| {
         headers
             .get(name)
-            .map(|value: &axum::http::HeaderValue| value.to_str().unwrap_or("?"))
+            .map(|value: &HeaderValue| value.to_str().unwrap_or("?"))
     };
     let range: Option<ContentRange> = text(CONTENT_RANGE)
         .map(str::parse)

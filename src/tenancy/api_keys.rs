@@ -233,9 +233,10 @@ fn role(principal: &Principal, word: &str) -> Result<Role, RequestError> {
         format!("role: a workspace's key is a viewer, builder, developer or admin, not {role}");
     match principal.kind() {
         PrincipalKind::OperatorKey => Err(RequestError::BadRequest(message)),
-        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => {
-            Err(RequestError::Forbidden(message))
-        }
+        PrincipalKind::ApiKey
+        | PrincipalKind::RegistryCredential
+        | PrincipalKind::PullSecret
+        | PrincipalKind::ExchangedIdentity => Err(RequestError::Forbidden(message)),
     }
 }
 
@@ -243,7 +244,10 @@ fn role(principal: &Principal, word: &str) -> Result<Role, RequestError> {
 fn is_bound(principal: &Principal) -> bool {
     match principal.kind() {
         PrincipalKind::OperatorKey => false,
-        PrincipalKind::ApiKey | PrincipalKind::RegistryCredential => true,
+        PrincipalKind::ApiKey
+        | PrincipalKind::RegistryCredential
+        | PrincipalKind::PullSecret
+        | PrincipalKind::ExchangedIdentity => true,
     }
 }
 

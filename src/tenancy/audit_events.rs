@@ -31,7 +31,7 @@ pub struct AuditEventView {
     /// When it happened, the first time where it is a sum.
     #[schema(value_type = Time)]
     pub at: String,
-    /// Who: `key:<id>` or `credential:<id>`.
+    /// Who: `key:<id>`, `credential:<id>` or `pull-secret:<id>`.
     pub actor: String,
     /// What: `<thing>.<verb>`, or the request that was refused.
     pub action: String,

@@ -1,4 +1,4 @@
-//! Accounts, workspaces and their API keys: who may make, see, change and end them, and what they may be called.
+//! Accounts, workspaces, their API keys and pull secrets: who may make, see, change and end them, and what they may be called.
 //!
 //! Foreign things are not found, whether they exist or not. This module knows no HTTP and no SQL.
 
@@ -8,6 +8,7 @@ mod audit_events;
 mod first_start;
 mod names;
 mod operator_keys;
+mod pull_secrets;
 #[cfg(test)]
 mod tests;
 mod whoami;
@@ -24,6 +25,12 @@ pub use names::team_key_of;
 pub use operator_keys::{
     CreateOperatorKey, CreatedOperatorKey, MAX_OPERATOR_KEYS, OperatorKeyView, RotateOperatorKey,
 };
+pub use pull_secrets::{
+    CreatePullSecret, CreatedPullSecret, MAX_PULL_SECRETS, MAX_PULL_SECRETS_OF_ALL,
+    PullSecretFormat, PullSecretScope, PullSecretView, RotatePullSecret, SecretData, SecretLabels,
+    SecretManifest, SecretMetadata,
+};
+pub(crate) use pull_secrets::{OVERLAP_MAX_SECONDS, Overlap};
 pub use whoami::Whoami;
 pub use workspaces::{CreateWorkspace, UpdateWorkspace, WorkspaceView};
 

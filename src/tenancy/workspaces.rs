@@ -1,7 +1,5 @@
 //! Workspaces: made and ended by operators, seen by their members, set up by their admins.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -238,10 +236,12 @@ impl Tenancy {
                     .workspaces(last, limit.saturating_add(1))
                     .await?
             }
-            Some(own) => Some(Arc::clone(own))
-                .into_iter()
-                .filter(|own| own.name.as_str() > last)
-                .collect(),
+            // By the principal's own knowledge of it, its settings may be those of a few seconds ago.
+            Some(own) if own.name.as_str() > last => {
+                let own = self.metadata.workspace_by_name(&own.name).await?;
+                own.into_iter().collect()
+            }
+            Some(_) => Vec::new(),
         };
         Ok(Listed::cut(
             rows,
@@ -258,7 +258,9 @@ impl Tenancy {
         name: &str,
     ) -> Result<WorkspaceView, RequestError> {
         require(principal, Right::Read)?;
-        let workspace = self.find(principal, name).await?;
+        let found = self.find(principal, name).await?;
+        let workspace = self.metadata.workspace_by_name(&found.name).await?;
+        let workspace = workspace.ok_or_else(|| unknown("workspace", name))?;
         Ok(WorkspaceView::from(&*workspace))
     }
 

@@ -18,23 +18,29 @@ impl FromRequestParts<Shared> for Hosts {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, http: &Shared) -> Result<Self, ApiError> {
+        Self::of(parts, http).ok_or_else(|| ApiError::bad_request(NO_HOST))
+    }
+}
+
+/// What to say to a request that does not tell how this registry is reached, where the configuration does not either.
+pub(super) const NO_HOST: &str =
+    "the request has no Host header with a host name and an optional port";
+
+impl Hosts {
+    pub(super) fn of(parts: &Parts, http: &Shared) -> Option<Self> {
         let asked = http.asked_host(parts);
         let push = http
             .options
             .public_url
             .as_ref()
             .map(|url| url.authority().to_owned());
-        let push = push.or_else(|| asked.clone()).ok_or_else(|| {
-            ApiError::bad_request(
-                "the request has no Host header with a host name and an optional port",
-            )
-        })?;
+        let push = push.or_else(|| asked.clone())?;
         let pull = http
             .options
             .pull_url
             .as_ref()
             .map(|url| url.authority().to_owned());
-        Ok(Self(RegistryHosts {
+        Some(Self(RegistryHosts {
             push,
             pull,
             aliases: asked.into_iter().collect(),
@@ -68,7 +74,9 @@ pub(super) async fn issue(
         .auth
         .issue_credential(&key.principal, &workspace, &request, &hosts)
         .await?;
-    http.audit.issued(&key.principal, &workspace, &issued);
+    let (id, reach) = (&issued.credential_id, &issued.reach);
+    http.audit
+        .issued(&key.principal, Some(&workspace), id, reach);
     Ok(answer(StatusCode::OK, &issued))
 }
 

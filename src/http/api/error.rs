@@ -11,6 +11,7 @@ use super::super::body::CollectError;
 use super::super::error::{LimitReached, Refused, is_refusal, log_cause};
 use super::super::respond::{JSON, RETRY_SECONDS};
 use crate::auth::{AuthenticationError, Holder, InUse, InUseReason, RequestError, Throttled};
+use crate::checks::CheckError;
 use crate::grammar::{documented, word};
 use crate::metadata::MetadataError;
 
@@ -172,6 +173,16 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<CheckError> for ApiError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Request(error) => error.into(),
+            CheckError::Storage(error) => Self::unavailable(&error),
+            CheckError::Metadata(error) => RequestError::from(error).into(),
+        }
+    }
+}
+
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let message = error.to_string();
@@ -246,7 +257,7 @@ impl From<MetadataError> for ApiError {
             MetadataError::NoSuchText => Self::bad_request(error.to_string()),
             MetadataError::Corrupt { .. }
             | MetadataError::Refused(_)
-            | MetadataError::Migrate(_)
+            | MetadataError::Migrate { .. }
             | MetadataError::Database(_) => Self::internal(&error),
         }
     }

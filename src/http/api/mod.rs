@@ -3,6 +3,8 @@
 mod accounts;
 mod api_keys;
 mod audit_events;
+mod checks;
+mod collection;
 mod credentials;
 mod deletions;
 mod error;
@@ -11,9 +13,12 @@ mod images;
 mod leases;
 mod openapi;
 mod operator_keys;
+mod pull_secrets;
+mod retention;
 mod shares;
 mod signing_keys;
 mod tags;
+mod token_exchange;
 mod usage;
 mod whoami;
 mod workspaces;
@@ -50,11 +55,17 @@ pub(super) fn malformed(message: &str) -> Response {
 
 /// What the public door keeps when the API has its own: what a push needs.
 pub(super) fn credentials(routes: Routes) -> Routes {
-    routes.add(
-        &Method::POST,
-        "/api/v1/registry/credentials",
-        credentials::issue,
-    )
+    routes
+        .add(
+            &Method::POST,
+            "/api/v1/registry/credentials",
+            credentials::issue,
+        )
+        .add(
+            &Method::POST,
+            token_exchange::PATH,
+            token_exchange::exchange,
+        )
 }
 
 /// The whole API.
@@ -65,12 +76,25 @@ pub(super) fn everything(routes: Routes) -> Routes {
     const API_KEY: &str = "/api/v1/workspaces/{name}/api-keys/{id}";
     const OPERATOR_KEYS: &str = "/api/v1/operator-keys";
     const OPERATOR_KEY: &str = "/api/v1/operator-keys/{id}";
+    const PULL_SECRETS: &str = "/api/v1/registry/pull-secret";
     const SIGNING_KEYS: &str = "/api/v1/signing-keys";
     images(credentials(routes))
         .add(
             &Method::POST,
             "/api/v1/registry/credentials/revoke",
             credentials::revoke,
+        )
+        .add(&Method::POST, PULL_SECRETS, pull_secrets::create)
+        .read(PULL_SECRETS, pull_secrets::list)
+        .add(
+            &Method::DELETE,
+            "/api/v1/registry/pull-secret/{id}",
+            pull_secrets::delete,
+        )
+        .add(
+            &Method::POST,
+            "/api/v1/registry/pull-secret/{id}/rotate",
+            pull_secrets::rotate,
         )
         .read("/api/v1/openapi.json", openapi::show)
         .read("/api/v1/whoami", whoami::show)
@@ -101,6 +125,11 @@ pub(super) fn everything(routes: Routes) -> Routes {
             signing_keys::rotate,
         )
         .read("/api/v1/audit-events", audit_events::list)
+        .read("/api/v1/collection", collection::show)
+        .add(&Method::POST, "/api/v1/collection/run", collection::run)
+        .read("/api/v1/collection/preview", collection::preview)
+        .read("/api/v1/collection/explain/{digest}", collection::explain)
+        .add(&Method::POST, "/api/v1/checks", checks::check)
 }
 
 /// Images, and what is about them.
@@ -113,6 +142,8 @@ fn images(routes: Routes) -> Routes {
     const SHARE: &str = "/api/v1/images/{name}/-/share/{target}";
     const PENDING: &str = "/api/v1/pending-image-shares";
     const LEASE: &str = "/api/v1/leases/{holder}";
+    const RETENTION: &str = "/api/v1/retention";
+    const IMAGE_RETENTION: &str = "/api/v1/images/{name}/-/retention";
     routes
         .read("/api/v1/usage", usage::show)
         .read("/api/v1/images", images::list)
@@ -156,4 +187,20 @@ fn images(routes: Routes) -> Routes {
         .add(&Method::PUT, LEASE, leases::put)
         .read(LEASE, leases::show)
         .add(&Method::DELETE, LEASE, leases::delete)
+        .read(RETENTION, retention::show)
+        .add(&Method::PUT, RETENTION, retention::put)
+        .add(&Method::DELETE, RETENTION, retention::delete)
+        .add(
+            &Method::POST,
+            "/api/v1/retention/preview",
+            retention::preview,
+        )
+        .read(IMAGE_RETENTION, retention::show_image)
+        .add(&Method::PUT, IMAGE_RETENTION, retention::put_image)
+        .add(&Method::DELETE, IMAGE_RETENTION, retention::delete_image)
+        .add(
+            &Method::POST,
+            "/api/v1/images/{name}/-/retention/preview",
+            retention::preview_image,
+        )
 }

@@ -26,8 +26,9 @@ use super::super::conditions::Known;
 use super::super::respond::{JSON, REVALIDATE, etag, response};
 use super::super::token;
 use super::{
-    accounts, api_keys, audit_events, credentials, deletions, images, leases, operator_keys,
-    shares, signing_keys, tags, usage, whoami, workspaces,
+    accounts, api_keys, audit_events, checks, collection, credentials, deletions, images, leases,
+    operator_keys, pull_secrets, retention, shares, signing_keys, tags, token_exchange, usage,
+    whoami, workspaces,
 };
 use envelopes::Envelopes;
 use examples::Examples;
@@ -46,6 +47,7 @@ described here.
 * Bodies are JSON objects in camelCase; an empty one is `{}`. Times are RFC 3339 in UTC, sizes are in bytes.
 * A success is `{\"success\":true,\"data\":…}`, an error \
 `{\"success\":false,\"error\":{\"code\",\"message\",\"details\"?}}`.
+* The token exchange speaks OAuth 2.0: it takes a form, and answers in the shapes of RFC 8693 and RFC 6749.
 * Unknown fields in a request are a 400 that names them; a number out of range is a 400 that gives the range.
 * Names of images and holders of leases stand in paths as they are, slashes included; what is about a part of an image \
 comes after `/-/`: `/api/v1/images/team/app/-/tags/v1`.
@@ -83,6 +85,11 @@ them.
         signing_keys::rotate,
         credentials::issue,
         credentials::revoke,
+        token_exchange::exchange,
+        pull_secrets::create,
+        pull_secrets::list,
+        pull_secrets::delete,
+        pull_secrets::rotate,
         images::list,
         images::show,
         images::update,
@@ -108,8 +115,21 @@ them.
         leases::list,
         leases::show,
         leases::delete,
+        retention::show,
+        retention::put,
+        retention::delete,
+        retention::preview,
+        retention::show_image,
+        retention::put_image,
+        retention::delete_image,
+        retention::preview_image,
+        collection::show,
+        collection::run,
+        collection::preview,
+        collection::explain,
         usage::show,
         audit_events::list,
+        checks::check,
         token::get_token,
         token::post_token,
         token::jwks,
@@ -120,13 +140,17 @@ them.
         (name = "workspaces", description = "Teams, each with a prefix of its own in the registry."),
         (name = "api-keys", description = "Who may act for a workspace."),
         (name = "operator-keys", description = "Who has the installation in hands."),
+        (name = "checks", description = "Whether the storage has what the database says."),
         (name = "signing-keys", description = "The keys that sign credentials and access tokens."),
         (name = "credentials", description = "Short-lived passwords for the registry."),
+        (name = "pull-secrets", description = "Long-lived passwords for nodes, which pull and do nothing else."),
         (name = "images", description = "What the workspace has, and what others let it pull."),
         (name = "tags", description = "Where the tags of an image point, pointed, and shall point."),
         (name = "deletions", description = "Deleting images, tags and manifests, and taking it back."),
         (name = "shares", description = "Who else sees an image."),
         (name = "leases", description = "What is in use, and so stays."),
+        (name = "retention", description = "What goes by itself."),
+        (name = "collection", description = "What ends by itself, when, and why not."),
         (name = "usage", description = "What workspaces store and transfer."),
         (name = "audit-events", description = "Who did what, and what was refused to whom."),
         (name = "tokens", description = "Access tokens for the registry, as its clients get them by themselves."),

@@ -453,6 +453,14 @@ fn images_and_holders_are_folded_with_what_is_behind_them() {
             "/api/v1/images/a/b/-/share/c",
             "/api/v1/images/a%2Fb/-/share/c",
         ),
+        (
+            "/api/v1/images/a/b/-/retention",
+            "/api/v1/images/a%2Fb/-/retention",
+        ),
+        (
+            "/api/v1/images/a/b/-/retention/preview",
+            "/api/v1/images/a%2Fb/-/retention/preview",
+        ),
         ("/api/v1/leases/a/b/c", "/api/v1/leases/a%2Fb%2Fc"),
     ] {
         assert_eq!(fold_path(path), folded);

@@ -6,8 +6,11 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{Array, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::{OpenApi, RefOr};
 
-use super::super::owns;
+use super::super::{owns, token_exchange};
 use super::{PATH, operations};
+
+/// The type of what is in an envelope.
+const JSON: &str = "application/json";
 
 /// Puts the envelope around each success.
 pub(super) struct Envelopes;
@@ -15,7 +18,7 @@ pub(super) struct Envelopes;
 impl Modify for Envelopes {
     fn modify(&self, document: &mut OpenApi) {
         for (path, item) in &mut document.paths.paths {
-            if owns(path) && path != PATH {
+            if owns(path) && path != PATH && path != token_exchange::PATH {
                 operations(item).for_each(wrap);
             }
         }
@@ -27,8 +30,11 @@ fn wrap(operation: &mut Operation) {
         let RefOr::T(response) = response else {
             continue;
         };
-        for content in response.content.values_mut() {
-            if let RefOr::T(content) = content {
+        for (content_type, content) in &mut response.content {
+            // What is for another program, such as a manifest in YAML, comes as that program takes it.
+            if content_type == JSON
+                && let RefOr::T(content) = content
+            {
                 content.schema = content.schema.take().map(success);
             }
         }

@@ -4,7 +4,9 @@ use serde_json::{Map, Value};
 use utoipa::Modify;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::request_body::RequestBody;
-use utoipa::openapi::schema::{AllOf, Array, ArrayItems, Components, Object, OneOf, Schema};
+use utoipa::openapi::schema::{
+    AllOf, Array, ArrayItems, Components, Object, OneOf, Schema, SchemaType, Type,
+};
 use utoipa::openapi::{Content, OpenApi, RefOr, Required};
 
 use super::operations;
@@ -103,6 +105,11 @@ fn of_object(object: &Object, components: &Components, depth: u8) -> Option<Valu
     let own = object.examples.first();
     if let Some(own) = own.or_else(|| words?.first()) {
         return Some(own.clone());
+    }
+    match object.schema_type {
+        SchemaType::Type(Type::Boolean) => return Some(Value::Bool(true)),
+        SchemaType::Type(Type::Integer) => return Some(Value::from(1)),
+        _ => {}
     }
     let fields = object.properties.iter().filter_map(|(name, schema)| {
         example(schema, components, depth).map(|value| (name.clone(), value))

@@ -11,7 +11,8 @@ use utoipa::openapi::{Components, ContentBuilder, OpenApi, Ref, RefOr, Response,
 use utoipa::{Modify, ToSchema};
 
 use super::super::error::Failure;
-use super::super::owns;
+use super::super::token_exchange::OAuthFailure;
+use super::super::{owns, token_exchange};
 use super::operations;
 use super::parameters::WORKSPACE_HEADER;
 use crate::grammar::{documented, word};
@@ -116,18 +117,22 @@ documented!(DistributionFailure, {
 /// The name of its header among those that answers share.
 const REQUEST_ID: &str = "RequestId";
 
-/// The two shapes that errors have.
+/// The shapes that errors have.
 #[derive(Clone, Copy)]
 enum Shape {
     /// The envelope of the management API.
     Envelope,
     /// That of the distribution specification.
     Distribution,
+    /// That of OAuth.
+    OAuth,
 }
 
 impl Shape {
     fn of(path: &str) -> Self {
-        if owns(path) {
+        if path == token_exchange::PATH {
+            Self::OAuth
+        } else if owns(path) {
             Self::Envelope
         } else {
             Self::Distribution
@@ -138,6 +143,7 @@ impl Shape {
         match self {
             Self::Envelope => Failure::name(),
             Self::Distribution => DistributionFailure::name(),
+            Self::OAuth => OAuthFailure::name(),
         }
         .into_owned()
     }
@@ -149,12 +155,14 @@ impl Shape {
         match self {
             Self::Envelope => name,
             Self::Distribution => format!("Distribution{name}"),
+            Self::OAuth => format!("OAuth{name}"),
         }
     }
 
     fn example(self, status: StatusCode, message: &str) -> Value {
         match self {
             Self::Envelope => json!(Failure::new(status, message.to_owned(), None)),
+            Self::OAuth => json!(OAuthFailure::of_status(status, message)),
             Self::Distribution => {
                 let code = match status {
                     StatusCode::UNAUTHORIZED => ErrorCode::Unauthorized,
@@ -223,6 +231,7 @@ impl Modify for Refusals {
         let components = document.components.get_or_insert_default();
         add_schema::<Failure>(components);
         add_schema::<DistributionFailure>(components);
+        add_schema::<OAuthFailure>(components);
         let id = header("The id of the request in the log.", Type::String);
         components.headers.insert(REQUEST_ID.to_owned(), id.into());
         for (path, item) in &mut document.paths.paths {
