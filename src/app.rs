@@ -1,6 +1,10 @@
 //! The composition root: from a configuration to a running registry, and back to nothing in order.
 
+mod backup;
+mod database;
+mod inspect;
 mod offline;
+mod store;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
@@ -9,18 +13,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use berth_storage::{LocalOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::audit::Audit;
-use crate::auth::{Auth, AuthOptions, KeyLocation, SIGNING_KEYS_INTERVAL};
+use crate::auth::{
+    Auth, AuthOptions, Federation, FederationError, KeyLocation, SIGNING_KEYS_INTERVAL,
+};
+use crate::checks::Checks;
 use crate::clock::{self, Clock};
-use crate::collect::Collector;
+use crate::collect::{Collector, CollectorParts};
 use crate::config::{Config, DoorName};
 use crate::http::{Budgets, Door, Http, HttpOptions, PublicUrl, service};
 use crate::images::{ImageOptions, Images};
-use crate::metadata::{Metadata, MetadataOptions};
 use crate::registry::{Registry, RegistryLimits};
 use crate::server::{BoundDoor, ServerOptions, connections_that_fit, serve, transfers_that_fit};
 use crate::shares::Shares;
@@ -28,13 +33,21 @@ use crate::telemetry::Metrics;
 use crate::tenancy::{FirstStart, Tenancy};
 use crate::tls::Certificates;
 use crate::turns::Turns;
+use store::open_store;
 
+pub use backup::{BackupReport, backup};
+pub use database::migrate;
+pub use inspect::{StorageSeen, inspect_database, inspect_storage};
 pub use offline::{reset_operator_keys, reset_signing_keys, rewrap_signing_keys};
 
+/// The embedded database, in the data folder.
+const DATABASE_FILE: &str = "berth.db";
 /// The file whose lock says that a process owns the data folder.
 const LOCK_FILE: &str = "berth.lock";
 /// How often the last uses of keys are written down.
 const RIGHTS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a long upload says that it goes on, at the least.
+const UPLOAD_HEARTBEAT: Duration = Duration::from_secs(30);
 /// How often what is held for the audit log is written.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the audit log is searched for events that are old enough to go.
@@ -56,7 +69,7 @@ pub struct Running {
     tls_doors: Vec<Door>,
     stop: watch::Sender<bool>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
-    _owner: File,
+    _owners: [File; 2],
 }
 
 impl Running {
@@ -111,14 +124,14 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
     let certificates = Certificates::open(&config.tls, clock.clone(), metrics.clone())?;
     let data_dir = &config.server.data_dir;
     let owner = own(data_dir)?;
-    let metadata = Metadata::open(&metadata_options(config, &metrics))
-        .await
-        .with_context(|| format!("the database of {} cannot be opened", data_dir.display()))?;
-    let blobs = config.blobs_path();
-    let store = Store::local(&blobs, LocalOptions::default())
-        .await
-        .with_context(|| format!("the blobs in {} cannot be opened", blobs.display()))?;
-    let auth = Auth::open(auth_options(config), metadata.clone(), clock.clone()).await?;
+    let metadata = database::open(config, metrics.database_latency()).await?;
+    let (store, blobs_owner) = open_store(config, &metadata).await?;
+    let auth = Auth::open(
+        auth_options(config, &clock)?,
+        metadata.clone(),
+        clock.clone(),
+    )
+    .await?;
     let tenancy = Tenancy::new(metadata.clone(), clock.clone());
     let first_start = tenancy.first_start(data_dir).await?;
     let registry = Registry::new(
@@ -136,24 +149,35 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         turns.clone(),
     );
     let collector = Collector::new(
-        registry.clone(),
-        images.clone(),
-        metadata.clone(),
-        store.clone(),
-        clock.clone(),
+        CollectorParts {
+            registry: registry.clone(),
+            images: images.clone(),
+            metadata: metadata.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        },
         config,
     );
     collector
         .sweep()
         .await
         .context("what an earlier run left behind could not be swept")?;
+    let checks = Checks::new(
+        metadata.clone(),
+        store.clone(),
+        clock.clone(),
+        clock::milliseconds(config.collection.object_delay_seconds),
+    );
     let audit = Audit::new(metadata.clone(), clock.clone(), config.audit.retention_days);
     let http = Arc::new(Http {
         registry,
         images,
         tenancy,
         auth,
+        checks,
         audit,
+        collector: collector.clone(),
         metadata,
         store,
         bodies: Budgets::new(
@@ -226,11 +250,11 @@ pub async fn start(config: &Config, clock: Clock) -> anyhow::Result<Running> {
         tls_doors,
         stop,
         tasks,
-        _owner: owner,
+        _owners: [owner, blobs_owner],
     })
 }
 
-/// Writes down when keys were last used and forgets revocations that ended, until `stop` says so.
+/// Writes down when keys were last used and forgets revocations, pull secrets and tokens that ended, until `stop` says so.
 async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(RIGHTS_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -245,8 +269,8 @@ async fn keep_rights(auth: Auth, mut stop: watch::Receiver<bool>) {
         if stopped {
             return;
         }
-        if let Err(error) = auth.purge_revocations().await {
-            tracing::warn!(error = %error, "ended revocations could not be forgotten");
+        if let Err(error) = auth.purge_ended().await {
+            tracing::warn!(error = %error, "ended revocations and pull secrets could not be forgotten");
         }
     }
 }
@@ -338,7 +362,8 @@ fn own(data_dir: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
-            "another berth owns {}: stop it first, or use another --data-dir",
+            "another berth owns {}: stop it first, or name another folder; servers that share a database keep their \
+             blobs in a bucket, never in one folder",
             data_dir.display()
         ),
         Err(TryLockError::Error(error)) => {
@@ -379,21 +404,9 @@ fn door_named(name: DoorName) -> Door {
     }
 }
 
-fn metadata_options(config: &Config, metrics: &Metrics) -> MetadataOptions {
-    MetadataOptions {
-        location: config.database_location(),
-        max_connections: config.database.max_connections,
-        acquire_timeout: Duration::from_secs(config.database.acquire_timeout_seconds),
-        statement_timeout: Duration::from_secs(config.database.statement_timeout_seconds),
-        memory_entries: config.database.cache_entries,
-        memory_bytes: config.database.cache_bytes,
-        latency: metrics.database_latency(),
-    }
-}
-
-fn auth_options(config: &Config) -> AuthOptions {
+fn auth_options(config: &Config, clock: &Clock) -> Result<AuthOptions, FederationError> {
     let auth = &config.auth;
-    AuthOptions {
+    Ok(AuthOptions {
         service_name: auth.service_name.clone(),
         credential_default_seconds: auth.credential_default_seconds,
         credential_max_seconds: auth.credential_max_seconds,
@@ -402,10 +415,12 @@ fn auth_options(config: &Config) -> AuthOptions {
         auth_failures_per_minute: config.limits.auth_failures_per_minute,
         credentials_per_minute: config.limits.credentials_per_minute,
         tokens_per_minute: config.limits.tokens_per_minute,
+        exchanges_per_minute: config.limits.exchanges_per_minute,
         token_cache_entries: auth.token_cache_entries,
+        federation: Federation::open(&auth.issuers, clock)?,
         keys: KeyLocation::of(config),
         signing_key_rotation_seconds: auth.signing_key_rotation_seconds,
-    }
+    })
 }
 
 fn registry_limits(config: &Config) -> RegistryLimits {
@@ -413,6 +428,9 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         open_uploads_per_workspace: config.limits.open_uploads_per_workspace,
         rehash_bytes: config.limits.rehash_bytes,
         tag_parameters: config.limits.tag_parameters,
+        // Often enough that a session under way is far from ending, even if some beats are lost.
+        heartbeat: Duration::from_secs(config.limits.upload_idle_seconds / 4)
+            .clamp(Duration::from_secs(1), UPLOAD_HEARTBEAT),
     }
 }
 
@@ -420,6 +438,7 @@ fn image_options(config: &Config) -> ImageOptions {
     let images = &config.images;
     ImageOptions {
         undo_window_ms: clock::milliseconds(config.collection.undo_window_seconds),
+        object_delay_ms: clock::milliseconds(config.collection.object_delay_seconds),
         pending_share_ms: clock::milliseconds(images.pending_share_seconds),
         shared_untagged_ms: clock::milliseconds(images.shared_untagged_seconds),
         lease_max_ms: clock::milliseconds(images.lease_max_seconds),
@@ -440,7 +459,14 @@ fn http_options(config: &Config) -> HttpOptions {
         json_limit_bytes: config.limits.json_body_bytes,
         page_limit: config.limits.page,
         body_idle_seconds: config.server.body_idle_timeout_seconds,
+        redirect_doors: redirect_doors(config),
     }
+}
+
+/// Where blobs are not sent but redirected to: nowhere unless they are in a bucket.
+fn redirect_doors(config: &Config) -> Vec<Door> {
+    let s3 = &config.storage.s3;
+    s3.redirect_doors.iter().copied().map(door_named).collect()
 }
 
 fn server_options(config: &Config, doors: usize) -> ServerOptions {

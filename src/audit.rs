@@ -9,7 +9,7 @@ mod buffer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::{IssuedCredential, Origin, Principal, credential_actor};
+use crate::auth::{Origin, Principal, credential_actor};
 use crate::clock::{Clock, Millis};
 use crate::metadata::{Metadata, MetadataError, NewAuditEvent, Workspace};
 use buffer::{Buffer, Due};
@@ -85,21 +85,22 @@ impl Audit {
         buffer.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a registry credential was issued, which leaves no row of its own.
+    /// Notes that a registry credential was issued, which leaves no row of its own: whose it is, and what it is good for.
     pub fn issued(
         &self,
         principal: &Principal,
-        workspace: &Workspace,
-        credential: &IssuedCredential,
+        workspace: Option<&Workspace>,
+        credential_id: &str,
+        reach: &str,
     ) {
         let event = done(
             principal,
-            Some(&workspace.id),
+            workspace.map(|workspace| workspace.id.as_str()),
             "credential.issue",
-            &credential_actor(&credential.credential_id),
+            &credential_actor(credential_id),
             self.0.clock.now(),
         );
-        self.buffer().push(event.because(&credential.reach));
+        self.buffer().push(event.because(reach));
     }
 
     /// Notes a refusal: those of one actor, action and reason in one minute become one event, which tells of the first

@@ -31,6 +31,13 @@ impl Millis {
         self.0.div_euclid(1000)
     }
 
+    /// A time as HTTP's `Date` header has it.
+    #[must_use]
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let parsed = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text);
+        parsed.ok().map(|time| Self(time.as_millisecond()))
+    }
+
     /// The time as RFC 3339 in UTC, as the API writes it.
     #[must_use]
     pub fn rfc3339(self) -> String {

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod checks;
 pub mod clock;
 pub mod collect;
 pub mod config;

@@ -189,6 +189,67 @@ pub struct Metrics {
     writer_queue_length: IntGauge,
     database_seconds: HistogramVec,
     storage_seconds: HistogramVec,
+    collection: CollectionMetrics,
+}
+
+/// What is told of the collector.
+#[derive(Clone, Debug)]
+struct CollectionMetrics {
+    queue_length: IntGaugeVec,
+    queue_bytes: IntGaugeVec,
+    queue_overdue_seconds: IntGaugeVec,
+    collected: IntCounterVec,
+    freed_bytes: IntCounterVec,
+    failures: IntCounterVec,
+    last_round: IntGaugeVec,
+    paused: IntGauge,
+}
+
+impl CollectionMetrics {
+    fn new(registrar: &Registrar) -> Result<Self, TelemetryError> {
+        Ok(Self {
+            queue_length: registrar.gauges(
+                "berth_collection_queue_length",
+                "What waits for the collector, due or not.",
+                &["queue"],
+            )?,
+            queue_bytes: registrar.gauges(
+                "berth_collection_queue_bytes",
+                "What that weighs, as far as it is known.",
+                &["queue"],
+            )?,
+            queue_overdue_seconds: registrar.gauges(
+                "berth_collection_queue_overdue_seconds",
+                "For how long the oldest that is due has been so.",
+                &["queue"],
+            )?,
+            collected: registrar.counters(
+                "berth_collection_collected_total",
+                "What the collector has done.",
+                &["what"],
+            )?,
+            freed_bytes: registrar.counters(
+                "berth_collection_freed_bytes_total",
+                "Bytes that the collector has deleted from the storage, as far as they are known.",
+                &[],
+            )?,
+            failures: registrar.counters(
+                "berth_collection_failures_total",
+                "What the collector could not do, and tries again later.",
+                &["queue"],
+            )?,
+            // Families without a label: they have no value before the first round, rather than 1970.
+            last_round: registrar.gauges(
+                "berth_collection_last_round_seconds",
+                "When the collector last did all that was due, as Unix time.",
+                &[],
+            )?,
+            paused: registrar.gauge(
+                "berth_collection_paused",
+                "Whether the collector waits because the clock jumped.",
+            )?,
+        })
+    }
 }
 
 /// How long one kind of work takes. Cheap to clone.
@@ -404,6 +465,7 @@ impl Metrics {
                 &["operation"],
                 &LATENCY_BUCKETS,
             )?,
+            collection: CollectionMetrics::new(&registrar)?,
             registry: registrar.0,
         })
     }
@@ -494,6 +556,62 @@ impl Metrics {
         self.writer_queue_length.set(length);
     }
 
+    /// Sets how much waits in a queue of the collector, and for how long the oldest of it has been due.
+    pub fn set_collection_queue(
+        &self,
+        queue: &'static str,
+        length: u64,
+        bytes: u64,
+        overdue_seconds: u64,
+    ) {
+        let metrics = &self.collection;
+        for (gauges, value) in [
+            (&metrics.queue_length, length),
+            (&metrics.queue_bytes, bytes),
+            (&metrics.queue_overdue_seconds, overdue_seconds),
+        ] {
+            let gauge = gauges.with_label_values(&[queue]);
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts what the collector has done.
+    pub fn collected(&self, what: &'static str, count: u64) {
+        self.collection
+            .collected
+            .with_label_values(&[what])
+            .inc_by(count);
+    }
+
+    /// Counts bytes that the collector has deleted.
+    pub fn collection_freed(&self, bytes: u64) {
+        self.collection
+            .freed_bytes
+            .with_label_values::<&str>(&[])
+            .inc_by(bytes);
+    }
+
+    /// Counts what the collector could not do.
+    pub fn collection_failed(&self, queue: &'static str, count: u64) {
+        self.collection
+            .failures
+            .with_label_values(&[queue])
+            .inc_by(count);
+    }
+
+    /// Sets when the collector last did all that was due, in seconds of Unix time.
+    pub fn collection_round_ended(&self, unix_seconds: i64) {
+        self.collection
+            .last_round
+            .with_label_values::<&str>(&[])
+            .set(unix_seconds);
+    }
+
+    /// Sets whether nothing is collected.
+    pub fn set_collection_paused(&self, is_paused: bool) {
+        self.collection.paused.set(i64::from(is_paused));
+    }
+
     /// All metrics in Prometheus' text format, of type [`METRICS_CONTENT_TYPE`].
     #[must_use]
     pub fn render(&self) -> String {
@@ -542,6 +660,12 @@ mod tests {
         metrics.set_open_transfers(6);
         metrics.set_cache_lookups("tags", 1, 1);
         metrics.set_writer_queue_length(3);
+        metrics.set_collection_queue("links", 4, 5_000, 6);
+        metrics.collected("objects", 7);
+        metrics.collection_freed(8_000);
+        metrics.collection_failed("objects", 1);
+        metrics.collection_round_ended(1_767_225_600);
+        metrics.set_collection_paused(true);
         drop(metrics.database_latency().read.start());
         drop(metrics.storage_latency().open.start());
         let without_buckets: String = metrics

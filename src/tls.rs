@@ -3,6 +3,8 @@
 //! Owns what TLS needs to know. Knows nothing of HTTP and of connections: the listeners take an acceptor and hand
 //! it their sockets.
 
+mod distrust;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use x509_cert::der::Decode as _;
 use crate::clock::{Clock, Millis};
 use crate::config;
 use crate::telemetry::Metrics;
+pub use distrust::Distrust;
 
 /// What ALPN calls HTTP/2.
 pub const HTTP2: &[u8] = b"h2";

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::auth::issuer_of;
 use crate::clock::Millis;
 use crate::metadata::{AuditOutcome, NewAuditEvent};
 
@@ -13,7 +14,8 @@ use crate::metadata::{AuditOutcome, NewAuditEvent};
 const MAX_WAITING: usize = 5_000;
 /// Sums that are kept apart at most, of all workspaces together.
 const MAX_SUMS: usize = 4_000;
-/// Sums that are kept apart at most for one workspace in one minute, so that one key cannot take the place of others.
+/// Sums that are kept apart at most for one workspace in one minute, so that one key cannot take the place of others; and
+/// as many for each issuer of identities there, since anybody may have an identity of a public one, and many of them.
 const MAX_SUMS_OF_WORKSPACE: usize = 50;
 /// Sums at most with those that tell only a number: of workspaces, of which there may be many.
 const MAX_ALL_SUMS: usize = 8_000;
@@ -34,10 +36,11 @@ pub(super) enum Due {
     Everything,
 }
 
-/// The workspace and minute of a sum.
+/// The workspace and minute of a sum, and the issuer of whoever is no user of ours.
 #[derive(PartialEq, Eq, Hash)]
 struct Window {
     workspace_id: Option<String>,
+    issuer: Option<String>,
     minute: i64,
 }
 
@@ -54,6 +57,7 @@ impl Window {
     fn of(event: &NewAuditEvent) -> Self {
         Self {
             workspace_id: event.workspace_id().map(str::to_owned),
+            issuer: issuer_of(event.actor()).map(str::to_owned),
             minute: minute(event.at()),
         }
     }
@@ -202,6 +206,30 @@ mod tests {
         assert!(told.contains(&(String::from("loud"), String::from(SEVERAL), 7)));
         assert!(told.contains(&(String::from("quiet"), String::from("key:b"), 1)));
         assert_eq!(lost, 0);
+    }
+
+    /// Whoever has an account at a public issuer can get tokens of as many subjects as it likes.
+    #[test]
+    fn the_identities_of_an_issuer_take_no_place_from_others() {
+        let mut buffer = Buffer::default();
+        let mut refuse = |actor: &str| {
+            let event = NewAuditEvent::new(START, None, actor, "POST /a", "b");
+            buffer.sum(event.refused("no"));
+        };
+        for number in 0..MAX_SUMS_OF_WORKSPACE + 7 {
+            refuse(&format!("identity:forge/-:repo:{number}"));
+        }
+        refuse("identity:cluster/-:system:serviceaccount:shop:default");
+        refuse("key:operator");
+        let (events, _) = buffer.take(Due::Everything);
+        let count = |actor: &str| {
+            let event = events.iter().find(|event| event.actor() == actor);
+            event.map(NewAuditEvent::count)
+        };
+        assert_eq!(count(SEVERAL), Some(7));
+        assert_eq!(count("key:operator"), Some(1));
+        let other = "identity:cluster/-:system:serviceaccount:shop:default";
+        assert_eq!(count(other), Some(1));
     }
 
     #[test]

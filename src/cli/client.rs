@@ -25,7 +25,8 @@ const ANSWER_LIMIT_BYTES: usize = 32 * 1024 * 1024;
 /// What an address says behind its `?`.
 pub(super) type Query<'a> = &'a [(&'a str, &'a str)];
 
-const USER_AGENT: &str = concat!("berth/", env!("CARGO_PKG_VERSION"));
+/// The name and the version of the program.
+pub(super) const USER_AGENT: &str = concat!("berth/", env!("CARGO_PKG_VERSION"));
 
 /// Why a request did not end as it should.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +83,11 @@ struct ErrorBody {
 /// A connection to one server as one principal.
 pub(super) struct Client {
     runtime: Runtime,
+    requests: Requests,
+}
+
+/// The requests of a [`Client`], for a command that waits for other things at the same time.
+pub(super) struct Requests {
     http: reqwest::Client,
     base: Url,
     workspace: Option<String>,
@@ -89,6 +95,99 @@ pub(super) struct Client {
 
 impl Client {
     /// A client that acts with `api_key`, for `workspace` if one is named.
+    pub(super) fn new(
+        base: &Url,
+        api_key: &Secret,
+        workspace: Option<String>,
+    ) -> Result<Self, ClientError> {
+        let requests = Requests::new(base, api_key, workspace)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| ClientError::SetUp(error.to_string()))?;
+        Ok(Self { runtime, requests })
+    }
+
+    /// The workspace that was named: by flag, by variable or by the login.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        self.requests.workspace.as_deref()
+    }
+
+    /// Where the server is.
+    pub(super) fn base(&self) -> &Url {
+        &self.requests.base
+    }
+
+    /// GET; `segments` are the parts of the path behind `/api/v1`, as they are.
+    pub(super) fn get(&self, segments: &[&str]) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.requests.get(segments, &[]))
+    }
+
+    /// GET of a whole address.
+    pub(super) fn get_url(&self, url: Url) -> Result<Value, ClientError> {
+        self.send(self.requests.http.get(url))
+    }
+
+    /// GET of a list, page by page.
+    pub(super) fn pages(
+        &self,
+        segments: &[&str],
+        query: Query<'_>,
+    ) -> Result<Pages<'_>, ClientError> {
+        Ok(Pages::of(self, self.requests.url(segments, query)?))
+    }
+
+    /// GET of a list that fits in memory: all its pages.
+    pub(super) fn list(&self, segments: &[&str]) -> Result<Vec<Value>, ClientError> {
+        let pages: Result<Vec<_>, _> = self.pages(segments, &[])?.collect();
+        Ok(pages?.concat())
+    }
+
+    /// POST of a JSON body.
+    pub(super) fn post(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.requests.post(segments, body))
+    }
+
+    /// PUT of a JSON body, if need be only over what has this digest now.
+    pub(super) fn put(
+        &self,
+        segments: &[&str],
+        body: &Value,
+        if_match: Option<&Digest>,
+    ) -> Result<Value, ClientError> {
+        let mut request = self
+            .requests
+            .http
+            .put(self.requests.url(segments, &[])?)
+            .json(body);
+        if let Some(digest) = if_match {
+            request = request.header(IF_MATCH, format!("\"{digest}\""));
+        }
+        self.send(request)
+    }
+
+    /// PATCH of a JSON body.
+    pub(super) fn patch(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
+        self.send(
+            self.requests
+                .http
+                .patch(self.requests.url(segments, &[])?)
+                .json(body),
+        )
+    }
+
+    /// DELETE.
+    pub(super) fn delete(&self, segments: &[&str], query: Query<'_>) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.requests.delete(segments, query))
+    }
+
+    fn send(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+        self.runtime.block_on(self.requests.send(request))
+    }
+}
+
+impl Requests {
+    /// Requests with `api_key`, for `workspace` if one is named.
     pub(super) fn new(
         base: &Url,
         api_key: &Secret,
@@ -105,91 +204,41 @@ impl Client {
                 .map_err(|_| ClientError::Workspace(workspace.clone()))?;
             headers.insert("x-workspace", value);
         }
-        let mut builder = reqwest::Client::builder()
+        let http = connecting_to(base)
             .default_headers(headers)
-            .user_agent(USER_AGENT)
-            .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
-        if base.scheme() == "http" {
-            // Without TLS no certificates are needed, and a small container has none to load.
-            builder = builder.tls_certs_only([]);
-        }
-        if is_loopback(base) {
-            builder = builder.no_proxy();
-        }
-        let http = builder
             .build()
             .map_err(|error| ClientError::SetUp(root_cause(&error)))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| ClientError::SetUp(error.to_string()))?;
         Ok(Self {
-            runtime,
             http,
             base: base.clone(),
             workspace,
         })
     }
 
-    /// The workspace that was named: by flag, by variable or by the login.
-    pub(super) fn workspace(&self) -> Option<&str> {
-        self.workspace.as_deref()
-    }
-
     /// GET; `segments` are the parts of the path behind `/api/v1`, as they are.
-    pub(super) fn get(&self, segments: &[&str]) -> Result<Value, ClientError> {
-        self.get_url(self.url(segments, &[])?)
-    }
-
-    /// GET of a whole address.
-    pub(super) fn get_url(&self, url: Url) -> Result<Value, ClientError> {
-        self.send(self.http.get(url))
-    }
-
-    /// GET of a list, page by page.
-    pub(super) fn pages(
+    pub(super) async fn get(
         &self,
         segments: &[&str],
         query: Query<'_>,
-    ) -> Result<Pages<'_>, ClientError> {
-        Ok(Pages::of(self, self.url(segments, query)?))
-    }
-
-    /// GET of a list that fits in memory: all its pages.
-    pub(super) fn list(&self, segments: &[&str]) -> Result<Vec<Value>, ClientError> {
-        let pages: Result<Vec<_>, _> = self.pages(segments, &[])?.collect();
-        Ok(pages?.concat())
+    ) -> Result<Value, ClientError> {
+        self.send(self.http.get(self.url(segments, query)?)).await
     }
 
     /// POST of a JSON body.
-    pub(super) fn post(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
-        self.send(self.http.post(self.url(segments, &[])?).json(body))
-    }
-
-    /// PUT of a JSON body, if need be only over what has this digest now.
-    pub(super) fn put(
-        &self,
-        segments: &[&str],
-        body: &Value,
-        if_match: Option<&Digest>,
-    ) -> Result<Value, ClientError> {
-        let mut request = self.http.put(self.url(segments, &[])?).json(body);
-        if let Some(digest) = if_match {
-            request = request.header(IF_MATCH, format!("\"{digest}\""));
-        }
-        self.send(request)
-    }
-
-    /// PATCH of a JSON body.
-    pub(super) fn patch(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
-        self.send(self.http.patch(self.url(segments, &[])?).json(body))
+    pub(super) async fn post(&self, segments: &[&str], body: &Value) -> Result<Value, ClientError> {
+        let request = self.http.post(self.url(segments, &[])?);
+        self.send(request.json(body)).await
     }
 
     /// DELETE.
-    pub(super) fn delete(&self, segments: &[&str], query: Query<'_>) -> Result<Value, ClientError> {
+    pub(super) async fn delete(
+        &self,
+        segments: &[&str],
+        query: Query<'_>,
+    ) -> Result<Value, ClientError> {
         self.send(self.http.delete(self.url(segments, query)?))
+            .await
     }
 
     fn url(&self, segments: &[&str], query: Query<'_>) -> Result<Url, ClientError> {
@@ -212,14 +261,12 @@ impl Client {
         Ok(url)
     }
 
-    fn send(&self, request: RequestBuilder) -> Result<Value, ClientError> {
-        self.runtime.block_on(async {
-            let response = request
-                .send()
-                .await
-                .map_err(|error| self.unreachable(&error))?;
-            self.take_answer(response).await
-        })
+    async fn send(&self, request: RequestBuilder) -> Result<Value, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        self.take_answer(response).await
     }
 
     async fn take_answer(&self, mut response: Response) -> Result<Value, ClientError> {
@@ -243,17 +290,12 @@ impl Client {
         }
         let request_id = header("x-request-id");
         let retry_after = header(RETRY_AFTER.as_str());
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
+        let bytes = whole_body(&mut response, ANSWER_LIMIT_BYTES)
             .await
-            .map_err(|error| self.unreachable(&error))?
-        {
-            if bytes.len() + chunk.len() > ANSWER_LIMIT_BYTES {
-                return Err(ClientError::TooLarge { url: base });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+            .map_err(|error| self.unreachable(&error))?;
+        let Some(bytes) = bytes else {
+            return Err(ClientError::TooLarge { url: base });
+        };
         match serde_json::from_slice::<Envelope>(&bytes) {
             Ok(envelope) if envelope.success && status.is_success() => Ok(envelope.data),
             Ok(Envelope {
@@ -284,6 +326,22 @@ impl Client {
     }
 }
 
+/// How every command connects to a server.
+pub(super) fn connecting_to(base: &Url) -> reqwest::ClientBuilder {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    if base.scheme() == "http" {
+        // Without TLS no certificates are needed, and a small container has none to load.
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(base) {
+        builder = builder.no_proxy();
+    }
+    builder
+}
+
 /// A JSON body of those fields that were given.
 pub(super) fn body(fields: impl IntoIterator<Item = (&'static str, Option<Value>)>) -> Value {
     let fields: Map<String, Value> = fields
@@ -291,6 +349,21 @@ pub(super) fn body(fields: impl IntoIterator<Item = (&'static str, Option<Value>
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
     Value::Object(fields)
+}
+
+/// The whole body of an answer, unless it has more than `limit` bytes.
+pub(super) async fn whole_body(
+    response: &mut Response,
+    limit: usize,
+) -> reqwest::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if bytes.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Some(bytes))
 }
 
 /// The innermost error: the outer ones only say that sending failed.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use berth::auth::Federation;
 use berth::telemetry;
 use clap::{Args, Subcommand};
 
@@ -21,7 +22,7 @@ Examples:
   berth config check --config /etc/berth/berth.toml
 
 Takes the file and the environment into account, as `berth serve` does, and
-reads the files of the certificate. Prints one line for each error and exits
+reads the files of certificates. Prints one line for each error and exits
 with 1 when there is any.")]
 pub(super) struct Check {
     /// The configuration file
@@ -40,6 +41,7 @@ impl Config {
                 )?;
                 telemetry::check_filter(&config.log)?;
                 berth::tls::check(&config.tls)?;
+                Federation::open(&config.auth.issuers, &context.clock)?;
                 context.output.line(config.to_masked_toml().trim_end())?;
                 Ok(())
             }

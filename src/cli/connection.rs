@@ -19,15 +19,32 @@ use super::client::Client;
 use super::output::Format;
 
 /// Where a server listens unless something else is said.
-const DEFAULT_URL: &str = "http://127.0.0.1:5000";
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:5000";
 
 /// The largest saved file that is read, in bytes.
 const SAVED_LIMIT_BYTES: u64 = 64 * 1024;
 
 /// The flags every client command takes.
 #[derive(Args)]
-#[command(next_help_heading = "Connection")]
 pub(super) struct Connection {
+    #[command(flatten)]
+    pub(super) server: Server,
+    /// How the result is printed
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "table",
+        help_heading = "Connection"
+    )]
+    pub(super) format: Format,
+}
+
+/// Those of them that say which server is asked, and by whom.
+#[derive(Args)]
+#[command(next_help_heading = "Connection")]
+pub(super) struct Server {
     /// The server's URL [env: BERTH_URL] [default: the saved one, else http://127.0.0.1:5000]
     #[arg(long, value_name = "URL")]
     pub(super) url: Option<String>,
@@ -37,15 +54,6 @@ pub(super) struct Connection {
     /// The workspace an operator's key acts in [env: BERTH_WORKSPACE]
     #[arg(long, value_name = "NAME")]
     pub(super) workspace: Option<String>,
-    /// How the result is printed
-    #[arg(
-        short = 'o',
-        long = "output",
-        value_name = "FORMAT",
-        value_enum,
-        default_value = "table"
-    )]
-    pub(super) format: Format,
 }
 
 /// A server, and who asks.
@@ -67,11 +75,32 @@ pub(super) struct Saved {
 impl Connection {
     /// A client with a key, or an error that says how to get one.
     pub(super) fn client(&self, context: &mut Context<'_>) -> anyhow::Result<Client> {
+        self.server.client(context)
+    }
+}
+
+impl Server {
+    /// No flags: the environment and the saved login alone.
+    pub(super) fn from_environment() -> Self {
+        Self {
+            url: None,
+            api_key: None,
+            workspace: None,
+        }
+    }
+
+    /// Where requests go and who sends them, by the flags, the environment and the saved login.
+    pub(super) fn target(&self, context: &Context<'_>) -> anyhow::Result<Target> {
         let saved = saved_path(context)
             .map(|path| load(&path))
             .transpose()?
             .flatten();
-        let target = self.resolve(context, saved)?;
+        self.resolve(context, saved)
+    }
+
+    /// A client with a key, or an error that says how to get one.
+    pub(super) fn client(&self, context: &mut Context<'_>) -> anyhow::Result<Client> {
+        let target = self.target(context)?;
         let api_key = target.api_key.context(
             "no API key: run `berth login`, or set BERTH_API_KEY; a new installation's first key is in main.key in \
              its data folder",
@@ -137,7 +166,7 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 }
 
 /// Parses a server's URL; a bare host is refused with a hint.
-fn parse_url(text: &str) -> anyhow::Result<Url> {
+pub(super) fn parse_url(text: &str) -> anyhow::Result<Url> {
     let url = Url::parse(text.trim())
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())

@@ -26,20 +26,30 @@ impl Installation {
         context: &mut Context<'_>,
         work: impl FnOnce(Config) -> F,
     ) -> anyhow::Result<T> {
+        let config = self.config(context)?;
+        block_on(work(config))
+    }
+
+    /// The configuration that the server has.
+    pub(super) fn config(self, context: &mut Context<'_>) -> anyhow::Result<Config> {
         let flags: Vec<(&str, String)> = self
             .data_dir
             .map(|folder| ("server.data_dir", folder))
             .into_iter()
             .collect();
-        let config = Config::load(
+        Ok(Config::load(
             self.config.as_deref(),
             std::mem::take(&mut context.environment),
             &flags,
-        )?;
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start the runtime")?
-            .block_on(work(config))
+        )?)
     }
+}
+
+/// Runs work on a runtime of its own.
+pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(work)
 }

@@ -42,7 +42,7 @@ impl Login {
     pub(super) fn run(self, context: &mut Context<'_>) -> anyhow::Result<()> {
         let path = connection::saved_path(context)
             .context("no place to save the login: neither XDG_CONFIG_HOME nor HOME is set")?;
-        let target = self.connection.resolve(context, None)?;
+        let target = self.connection.server.resolve(context, None)?;
         let api_key = if self.api_key_stdin {
             Secret::new(prompt::read_line(context.input)?)
         } else if let Some(api_key) = target.api_key {

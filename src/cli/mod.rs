@@ -6,24 +6,36 @@
 mod account;
 mod api_key;
 mod audit;
+mod backup;
+mod check;
 mod client;
 mod config;
+mod configure_docker;
 mod connection;
+mod credential_helper;
 mod credentials;
 mod deletions;
+mod docker;
+mod doctor;
 mod expiry;
+mod gc;
 mod health;
 mod image;
 mod installation;
 mod keys;
+mod kubelet_provider;
 mod lease;
 mod listing;
 mod login;
+mod migrate;
 mod operator_key;
 mod output;
 mod pages;
 mod prompt;
+mod pull_secret;
 mod refusal;
+mod registries;
+mod retention;
 mod serve;
 mod share;
 #[cfg(test)]
@@ -31,6 +43,7 @@ mod tests;
 mod units;
 mod usage;
 mod whoami;
+mod whole_file;
 mod workspace;
 
 use std::collections::HashMap;
@@ -43,7 +56,7 @@ use berth::config::ConfigError;
 use clap::{Parser, Subcommand};
 
 use client::ClientError;
-use output::Output;
+use output::{Output, Screen};
 
 /// A self-hosted OCI registry whose credentials reach one team and no other.
 #[derive(Parser)]
@@ -55,8 +68,10 @@ use output::Output;
 Examples:
   berth serve                               Start a registry in the folder ./data
   berth login --api-key-stdin < data/main.key
-  berth credentials --docker-login          Let docker push to your workspace
-  berth image ls                            See what is in it
+  berth image push my-app:v1 -t my-app:v1   Push what docker has built
+  berth image ls                            See what is in your workspace
+  berth configure-docker                    Let docker push and pull by itself
+  berth doctor                              Find out what does not work
 
 Client commands take their flags first, then BERTH_URL, BERTH_API_KEY and
 BERTH_WORKSPACE, then what `berth login` saved."
@@ -76,12 +91,16 @@ enum Command {
     Logout(login::Logout),
     Whoami(whoami::Whoami),
     Credentials(credentials::Credentials),
+    ConfigureDocker(configure_docker::ConfigureDocker),
     #[command(subcommand)]
     Image(image::Image),
     #[command(subcommand, hide = true)]
     Template(image::Template),
     #[command(subcommand)]
     Deletions(deletions::Deletions),
+    #[command(subcommand)]
+    Retention(retention::Retention),
+    Gc(gc::Gc),
     #[command(subcommand)]
     Share(share::Share),
     #[command(subcommand)]
@@ -95,9 +114,17 @@ enum Command {
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
     #[command(subcommand)]
+    PullSecret(pull_secret::PullSecret),
+    #[command(subcommand)]
     OperatorKey(operator_key::OperatorKey),
     #[command(subcommand)]
     Keys(keys::Keys),
+    #[command(hide = true)]
+    KubeletCredentialProvider(kubelet_provider::KubeletCredentialProvider),
+    Check(check::Check),
+    Doctor(doctor::Doctor),
+    Backup(backup::Backup),
+    Migrate(migrate::Migrate),
 }
 
 /// What a command may use of the process around it; tests hand in their own.
@@ -130,7 +157,9 @@ pub(crate) fn main() -> ExitCode {
         environment: std::env::vars_os().collect(),
         input: &mut stdin,
         input_is_terminal,
-        output: Output::new(&mut stdout, &mut stderr).watched(watched),
+        output: Output::new(&mut stdout, &mut stderr)
+            .watched(watched)
+            .on_screen(Screen::of_stderr()),
         clock: Clock::System,
     };
     ExitCode::from(run(std::env::args_os(), context))
@@ -138,7 +167,11 @@ pub(crate) fn main() -> ExitCode {
 
 /// Runs one command line; the answer is the exit code: 0, 1 for what failed, 2 for what was typed wrong.
 fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if credential_helper::is_meant(&arguments) {
+        return credential_helper::run(&arguments[1..], &mut context);
+    }
+    let cli = match Cli::try_parse_from(kubelet_provider::meant(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();
@@ -159,9 +192,12 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
         Command::Logout(command) => command.run(&mut context),
         Command::Whoami(command) => command.run(&mut context),
         Command::Credentials(command) => command.run(&mut context),
+        Command::ConfigureDocker(command) => command.run(&mut context),
         Command::Image(command) => command.run(&mut context),
         Command::Template(command) => command.run(&mut context),
         Command::Deletions(command) => command.run(&mut context),
+        Command::Retention(command) => command.run(&mut context),
+        Command::Gc(command) => command.run(&mut context),
         Command::Share(command) => command.run(&mut context),
         Command::Lease(command) => command.run(&mut context),
         Command::Usage(command) => command.run(&mut context),
@@ -169,8 +205,14 @@ fn run(arguments: impl IntoIterator<Item = OsString>, mut context: Context<'_>) 
         Command::Account(command) => command.run(&mut context),
         Command::Workspace(command) => command.run(&mut context),
         Command::ApiKey(command) => command.run(&mut context),
+        Command::PullSecret(command) => command.run(&mut context),
         Command::OperatorKey(command) => command.run(&mut context),
         Command::Keys(command) => command.run(&mut context),
+        Command::KubeletCredentialProvider(command) => command.run(&mut context),
+        Command::Check(command) => command.run(&mut context),
+        Command::Doctor(command) => command.run(&mut context),
+        Command::Backup(command) => command.run(&mut context),
+        Command::Migrate(command) => command.run(&mut context),
     };
     match result {
         Ok(()) => 0,

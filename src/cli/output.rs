@@ -13,6 +13,10 @@ const SHORT_DIGEST_CHARS: usize = 12;
 /// Entries of an array in a list.
 const ARRAY_SHOWN: usize = 6;
 
+/// The size of a terminal that does not tell its own.
+const DEFAULT_COLUMNS: usize = 80;
+const DEFAULT_ROWS: usize = 24;
+
 /// How results are printed: aligned columns for people, or what the server answered for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -29,6 +33,30 @@ pub(super) struct Output<'a> {
     notes: &'a mut dyn Write,
     watched: bool,
     in_progress: bool,
+    screen: Option<Screen>,
+    block_lines: usize,
+}
+
+/// How much a terminal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Screen {
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+}
+
+impl Screen {
+    /// The terminal that standard error is, if it is one.
+    pub(super) fn of_stderr() -> Option<Self> {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
+        let or = |size: u16, default: usize| match usize::from(size) {
+            0 => default,
+            size => size,
+        };
+        Some(Self {
+            columns: or(size.ws_col, DEFAULT_COLUMNS),
+            rows: or(size.ws_row, DEFAULT_ROWS),
+        })
+    }
 }
 
 impl<'a> Output<'a> {
@@ -39,12 +67,24 @@ impl<'a> Output<'a> {
             notes,
             watched: false,
             in_progress: false,
+            screen: None,
+            block_lines: 0,
         }
     }
 
     /// The same; `watched` says that the notes are on a terminal and the results are not, so that progress shows there.
     pub(super) fn watched(self, watched: bool) -> Self {
         Self { watched, ..self }
+    }
+
+    /// The same; `screen` is the terminal that the notes are shown on.
+    pub(super) fn on_screen(self, screen: Option<Screen>) -> Self {
+        Self { screen, ..self }
+    }
+
+    /// The terminal that the notes are shown on, if it is one.
+    pub(super) fn screen(&self) -> Option<Screen> {
+        self.screen
     }
 
     /// A line of the result.
@@ -84,6 +124,28 @@ impl<'a> Output<'a> {
         }
         write!(self.notes, "\r\x1b[K")?;
         self.notes.flush()
+    }
+
+    /// Lines beside the result, in place of those of the block before. What comes next comes below them.
+    ///
+    /// Only for a screen, and for no more lines than it has below its first.
+    pub(super) fn block(&mut self, lines: &[String]) -> io::Result<()> {
+        let mut text = String::new();
+        if self.block_lines > 0 {
+            text.push_str(&format!("\x1b[{}A", self.block_lines));
+        }
+        for line in lines {
+            text.push_str(&format!("\r{line}\x1b[K\n"));
+        }
+        text.push_str("\x1b[J");
+        self.block_lines = lines.len();
+        self.notes.write_all(text.as_bytes())?;
+        self.notes.flush()
+    }
+
+    /// Leaves the block as it is: the next one begins below it.
+    pub(super) fn end_block(&mut self) {
+        self.block_lines = 0;
     }
 
     /// A part of the result that may end in the middle of a line.

@@ -1,9 +1,14 @@
 //! Tests of the command line: whole commands against a server that answers what the test wrote down.
 
+mod configure_docker;
+mod credential_helper;
 mod holders;
 mod images;
 mod keys;
+mod kubelet_provider;
 mod lists;
+mod pull_secrets;
+mod push;
 mod sharing;
 
 use std::collections::HashMap;
@@ -169,6 +174,11 @@ impl Person {
     }
 
     fn run(&self, arguments: &[&str]) -> Ended {
+        self.run_as("berth", arguments)
+    }
+
+    /// Runs the program under another name.
+    fn run_as(&self, program: &str, arguments: &[&str]) -> Ended {
         let (mut output, mut notes) = (Vec::new(), Vec::new());
         let mut input = Cursor::new(self.input.clone());
         let context = Context {
@@ -178,7 +188,8 @@ impl Person {
             output: Output::new(&mut output, &mut notes),
             clock: Clock::manual(Millis(1_767_225_600_000)),
         };
-        let arguments = ["berth"].iter().chain(arguments).map(OsString::from);
+        let arguments = [program].into_iter().chain(arguments.iter().copied());
+        let arguments = arguments.map(OsString::from);
         let code = run(arguments, context);
         Ended {
             code,
@@ -288,6 +299,11 @@ fn what_is_typed_wrong_ends_with_2() {
         ],
         &["credentials", "revoke"],
         &["credentials", "revoke", "c1", "--all"],
+        &["configure-docker", "--remove", "--force"],
+        &["image", "push", "my-app:v1"],
+        &["image", "push", "-t", "my-app:v1"],
+        &["image", "build", "."],
+        &["template", "image", "push", "my-app:v1"],
         &["whoami", "-o", "xml"],
         &[],
     ] {

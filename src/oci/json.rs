@@ -20,17 +20,22 @@ pub const MAX_JSON_DEPTH: usize = 32;
 /// A parsed value takes far more memory than the two bytes that are enough to write one.
 pub const MAX_JSON_VALUES: usize = 250_000;
 
-/// Parses an object.
-pub(super) fn parse_object(text: &str) -> Result<Map<String, Value>, ManifestError> {
+/// Parses a document in which no object has a key twice.
+pub(crate) fn strict_json(text: &str) -> Result<Value, serde_json::Error> {
     let left = Cell::new(MAX_JSON_VALUES);
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Strict {
+    let strict = Strict {
         left: &left,
         depth: MAX_JSON_DEPTH,
-    }
-    .deserialize(&mut deserializer)
-    .and_then(|value| deserializer.end().map(|()| value))
-    .map_err(|error| ManifestError::Json(error.to_string()))?;
+    };
+    let value = strict.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// Parses an object.
+pub(super) fn parse_object(text: &str) -> Result<Map<String, Value>, ManifestError> {
+    let value = strict_json(text).map_err(|error| ManifestError::Json(error.to_string()))?;
     match value {
         Value::Object(object) => Ok(object),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {

@@ -26,6 +26,7 @@ pub use content_range::{ContentRange, ContentRangeError};
 pub use descriptor::{Annotations, Descriptor, Platform, ReferrerDescriptor};
 pub use error_code::ErrorCode;
 pub use immutable_tags::{ImmutableTags, NoTagPattern};
+pub(crate) use json::strict_json;
 pub use json::{MAX_JSON_DEPTH, MAX_JSON_VALUES};
 pub use manifest::{MAX_DESCRIPTORS, Manifest, ManifestError};
 pub use manifest_type::{ManifestKind, ManifestType};

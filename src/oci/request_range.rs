@@ -103,10 +103,10 @@ mod tests {
     use crate::oci::testing::{near, whole};
 
     /// RFC 9110 sections 14.1.1 and 14.2: `bytes=` and one `int-range` or `suffix-range`. Blanks around them are let
-    /// pass, as other servers do.
+    /// pass, as other servers do. Letters are spelled out: a regular expression that ignores case takes `ſ` for `s`.
     static SPECIFICATION: LazyLock<Regex> = LazyLock::new(|| {
         whole(
-            r"[ \t]*(?i:bytes)[ \t]*=[ \t]*(?:(?<first>[0-9]+)-(?<last>[0-9]*)|-(?<length>[0-9]+))[ \t]*",
+            r"[ \t]*[Bb][Yy][Tt][Ee][Ss][ \t]*=[ \t]*(?:(?<first>[0-9]+)-(?<last>[0-9]*)|-(?<length>[0-9]+))[ \t]*",
         )
     });
 

@@ -1,6 +1,7 @@
 //! Pulling blobs, and making a blob of one repository a member of another.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use berth_storage::{Digest, ObjectReader};
 
@@ -10,6 +11,8 @@ use crate::metadata::LinkedBlob;
 use crate::oci::RepositoryName;
 use crate::retries::{to_the_end, with_retries};
 
+/// How long the address of a redirect is good.
+const REDIRECT_LIFE: Duration = Duration::from_secs(60);
 /// Repositories tried for a mount that names no source.
 const MOUNT_CANDIDATES: u32 = 20;
 
@@ -56,6 +59,12 @@ impl Registry {
     ) -> Result<ObjectReader, RegistryError> {
         let _opening = self.latency.open.start();
         Ok(self.store.read(blob.linked.object_key, range).await?)
+    }
+
+    /// A URL at which whoever has it may read the blob for a minute, if the store has one.
+    pub async fn redirect_url(&self, blob: &Blob) -> Result<Option<String>, RegistryError> {
+        let key = blob.linked.object_key;
+        Ok(self.store.redirect_url(key, REDIRECT_LIFE).await?)
     }
 
     /// Where a mount that names no source may find its blob: repositories of the same workspace that hold it.

@@ -4,14 +4,15 @@
 //! then the rows are committed, then the client is answered. The key is held until the rows are committed, so that a
 //! second PUT of the same session waits, and finds the blob stored.
 
-use berth_storage::{Digest, ObjectKey, Progress, Staged, Writer};
+use berth_storage::{Digest, ObjectKey, Progress, Staged, StoreError, Writer};
 
+use super::heartbeat::Heartbeat;
 use super::uploads::{Body, Chunk, receive};
 use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Push};
 use crate::metadata::{NewBlob, TakenUpload, UploadRow, UploadState};
 use crate::oci::UploadId;
-use crate::retries::{to_the_end, with_retries};
+use crate::retries::{Retriable as _, to_the_end, with_retries};
 
 /// The object that holds a digest already when it is pushed once more.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,9 @@ impl Registry {
         mut chunk: Chunk<B>,
     ) -> Result<Completion, RegistryError> {
         self.check_open(&taken.upload, &chunk)?;
+        if taken.upload.digest.is_some_and(|fixed| fixed != *digest) {
+            return Err(RegistryError::UploadUnknown(taken.upload.id));
+        }
         if taken.upload.progress.offset == 0 && taken.upload.algorithm != digest.algorithm() {
             // No byte has been hashed yet: the digest decides.
             taken.upload.algorithm = digest.algorithm();
@@ -129,20 +133,37 @@ impl Registry {
         if taken.fresh {
             taken.upload.object_key = self.keys.take(&self.metadata, self.clock.now()).await?;
         }
+        // Until the rows are committed: to publish a large object takes its time too.
+        let mut heartbeat = if taken.fresh {
+            Heartbeat::none()
+        } else {
+            self.heartbeat(&taken.upload)
+        };
         let Some(mut writer) = self.writer(&taken.upload).await? else {
             return self.settle_published(granted, &taken, digest).await;
         };
-        if let Err(error) = receive(&mut writer, &mut chunk).await {
-            self.leave(taken, writer, &error).await?;
-            return Err(error);
+        if let Err(error) = receive(&mut writer, &mut heartbeat, &mut chunk).await {
+            self.leave(&taken, writer, &error).await?;
+            return self.broken_off(granted, &taken, digest, error).await;
         }
         let syncing = self.latency.sync.start();
-        let staged = writer.finish().await?;
+        let staged = match writer.finish().await {
+            Ok(staged) => staged,
+            Err(error) => {
+                return self.broken_off(granted, &taken, digest, error.into()).await;
+            }
+        };
         drop(syncing);
+        // Before the bytes are looked at: to hash them again may make the object.
+        if let Err(error) = self.fix_digest(&taken, digest).await {
+            drop(staged);
+            return self.not_committed(&taken, digest, error).await;
+        }
         match self.verify(&staged, digest).await {
             Ok(()) => {}
             Err(error) => {
-                staged.discard().await?;
+                // The key first, which giving up needs. If another request has the session by now, it keeps its bytes.
+                drop(staged);
                 self.give_up(&taken).await?;
                 return Err(error);
             }
@@ -154,14 +175,99 @@ impl Registry {
         };
         // Held until the rows are committed: a second PUT of the session waits for them.
         let publishing = self.latency.publish.start();
-        let _published = staged.publish().await?;
+        let published = match staged.publish().await {
+            Ok(published) => published,
+            Err(StoreError::AlreadyPublished { .. }) => {
+                return self.settle_published(granted, &taken, digest).await;
+            }
+            Err(error) => {
+                return self.broken_off(granted, &taken, digest, error.into()).await;
+            }
+        };
         drop(publishing);
-        with_retries!(self.commit_blob(granted, &taken, &blob).await)?;
+        let committed = with_retries!(self.commit_blob(granted, &taken, &blob).await);
+        if let Err(error) = committed {
+            drop(published);
+            return self.not_committed(&taken, digest, error).await;
+        }
+        published.settle();
         if taken.fresh {
             self.metadata
                 .finish_fresh_upload(taken.upload, *digest, self.clock.now());
         }
         Ok(Completion::Stored)
+    }
+
+    /// What a failure means for a session that was being completed. Where its bytes are lost, another process may have
+    /// made the object of them meanwhile.
+    async fn broken_off(
+        &self,
+        granted: &Granted<Push>,
+        taken: &TakenUpload,
+        digest: &Digest,
+        error: RegistryError,
+    ) -> Result<Completion, RegistryError> {
+        let is_lost = matches!(
+            error,
+            RegistryError::Storage(StoreError::StagingLost { .. })
+        );
+        if taken.fresh || !is_lost {
+            return Err(error);
+        }
+        if self.store.size(taken.upload.object_key).await?.is_some() {
+            return self.settle_published(granted, taken, digest).await;
+        }
+        match self.lost(&taken.upload, error).await? {
+            RegistryError::UploadUnknown(id) => self.settled(id, digest).await,
+            error => Err(error),
+        }
+    }
+
+    /// Where other processes complete the same session unseen, the row says which digest it may have.
+    async fn fix_digest(&self, taken: &TakenUpload, digest: &Digest) -> Result<(), RegistryError> {
+        if taken.fresh || !self.store.is_shared() {
+            return Ok(());
+        }
+        let (id, epoch) = (taken.upload.id, taken.upload.epoch);
+        let now = self.clock.now();
+        if self
+            .metadata
+            .fix_upload_digest(id, epoch, digest, now)
+            .await?
+        {
+            Ok(())
+        } else {
+            Err(RegistryError::UploadSuperseded)
+        }
+    }
+
+    /// Bytes were brought to their end, but not committed: another process may have completed the session, or given it
+    /// up. Nothing holds the key any more.
+    async fn not_committed(
+        &self,
+        taken: &TakenUpload,
+        digest: &Digest,
+        error: RegistryError,
+    ) -> Result<Completion, RegistryError> {
+        let is_not_ours = matches!(error, RegistryError::UploadSuperseded) || error.is_conflict();
+        if !is_not_ours {
+            return Err(error);
+        }
+        self.give_up_unknown(taken.upload.object_key).await?;
+        match self.settled(taken.upload.id, digest).await {
+            Ok(completion) if !taken.fresh => {
+                self.forget_staging(taken.upload.object_key).await;
+                Ok(completion)
+            }
+            Ok(_) | Err(_) => Err(error),
+        }
+    }
+
+    /// Lets what is left of an upload go whose object is there and committed.
+    async fn forget_staging(&self, key: ObjectKey) {
+        if let Err(error) = self.store.discard_staging(key).await {
+            tracing::warn!(%key, %error, "what an object was made of stays until the object goes");
+        }
     }
 
     /// Ends a session whose object is published already: another PUT has completed it meanwhile, or the process ended
@@ -174,10 +280,20 @@ impl Registry {
     ) -> Result<Completion, RegistryError> {
         let (id, key) = (taken.upload.id, taken.upload.object_key);
         let open = self.metadata.upload(id).await?;
-        if !open.is_some_and(|row| row.state == UploadState::Open) {
+        if !taken.fresh && !open.is_some_and(|row| row.state == UploadState::Open) {
             return self.settled(id, digest).await;
         }
-        let actual = self.store.rehash(key, digest.algorithm()).await?;
+        let actual = match self.store.rehash(key, digest.algorithm()).await {
+            // The store said that there is one a moment ago.
+            Err(error @ StoreError::Missing { .. }) => {
+                return Err(RegistryError::Storage(StoreError::Unavailable {
+                    action: "read",
+                    path: key.to_string(),
+                    source: Box::new(error),
+                }));
+            }
+            hashed => hashed?,
+        };
         let size_bytes = self.store.size(key).await?.unwrap_or_default();
         if actual != *digest {
             self.give_up(taken).await?;
@@ -188,7 +304,11 @@ impl Registry {
             object_key: key,
             size_bytes,
         };
-        with_retries!(self.commit_blob(granted, taken, &blob).await)?;
+        let committed = with_retries!(self.commit_blob(granted, taken, &blob).await);
+        if let Err(error) = committed {
+            return self.not_committed(taken, digest, error).await;
+        }
+        self.forget_staging(key).await;
         Ok(Completion::Stored)
     }
 
@@ -247,11 +367,14 @@ impl Registry {
         Ok(true)
     }
 
-    /// The object that holds a digest now, if its bytes are missing or short: the new push replaces it.
+    /// The object that holds a digest now, if its bytes are missing or wrong: the new push replaces it.
     async fn damaged_object(&self, digest: &Digest) -> Result<Option<ObjectKey>, RegistryError> {
         let Some(stored) = self.metadata.stored_blob(digest).await? else {
             return Ok(None);
         };
+        if stored.is_damaged {
+            return Ok(Some(stored.object_key));
+        }
         let size = self.store.size(stored.object_key).await?;
         Ok((size != Some(stored.size_bytes)).then_some(stored.object_key))
     }
@@ -282,12 +405,14 @@ impl Registry {
     /// Leaves a session whose last request broke so that the next try works.
     async fn leave(
         &self,
-        taken: TakenUpload,
+        taken: &TakenUpload,
         writer: Writer,
         error: &RegistryError,
     ) -> Result<(), RegistryError> {
+        let key = taken.upload.object_key;
         if matches!(error, RegistryError::UploadSuperseded) {
-            return Ok(());
+            drop(writer);
+            return self.give_up_unknown(key).await;
         }
         if matches!(error, RegistryError::Storage(_)) && !taken.fresh {
             drop(writer);
@@ -296,21 +421,18 @@ impl Registry {
         }
         if !taken.fresh {
             let progress = writer.pause().await?;
-            self.metadata
-                .save_upload(
-                    taken.upload.id,
-                    taken.upload.epoch,
-                    &progress,
-                    self.clock.now(),
-                )
-                .await?;
+            let (id, epoch) = (taken.upload.id, taken.upload.epoch);
+            let now = self.clock.now();
+            if !self.metadata.save_upload(id, epoch, &progress, now).await? {
+                self.give_up_unknown(key).await?;
+            }
             return Ok(());
         }
         drop(writer);
-        self.give_up(&taken).await
+        self.give_up(taken).await
     }
 
-    /// Closes a session and dooms its object.
+    /// Closes a session and dooms its object, unless another request has taken it.
     async fn give_up(&self, taken: &TakenUpload) -> Result<(), RegistryError> {
         let now = self.clock.now();
         if taken.fresh {
@@ -318,7 +440,14 @@ impl Registry {
             change.doom_object(taken.upload.object_key, now).await?;
             change.commit().await?;
         } else {
-            self.metadata.close_upload(taken.upload.id, now).await?;
+            let TakenUpload { upload, .. } = taken;
+            let closed = self
+                .metadata
+                .close_upload(upload.id, Some(upload.epoch), now)
+                .await?;
+            if !closed {
+                return Ok(());
+            }
         }
         Ok(self.store.discard_staging(taken.upload.object_key).await?)
     }

@@ -6,6 +6,7 @@
 mod blobs;
 mod completing;
 mod error;
+mod heartbeat;
 mod keys;
 mod manifests;
 mod platforms;
@@ -14,6 +15,7 @@ mod tags;
 mod uploads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth_storage::Store;
 
@@ -40,6 +42,8 @@ pub struct RegistryLimits {
     pub rehash_bytes: u64,
     /// Tag parameters of one manifest push.
     pub tag_parameters: usize,
+    /// How often a request that writes to a session says so, where several servers share the database.
+    pub heartbeat: Duration,
 }
 
 /// The distribution API's use-cases. Cheap to clone.

@@ -3,17 +3,26 @@
 //! A request that writes runs in a task of its own, so that a client that goes away leaves what arrived in good order.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use berth_storage::{DigestAlgorithm, ObjectKey, Progress, StoreError, Writer};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use tokio::time::{sleep, timeout};
 
+use super::heartbeat::Heartbeat;
 use super::{Registry, RegistryError, writable};
 use crate::auth::{Granted, Push};
 use crate::clock::Millis;
 use crate::metadata::{TakenUpload, UploadRow, UploadState};
 use crate::oci::{ContentRange, UploadId};
 use crate::retries::to_the_end;
+
+/// How long an answer about a session waits for a request that writes to it here.
+const SETTLING_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often it looks whether that has ended.
+const SETTLING_POLL: Duration = Duration::from_millis(20);
 
 /// What may go wrong with the body of a request, in the words of the one who reads it.
 #[derive(Debug)]
@@ -85,6 +94,16 @@ impl Registry {
         granted: &Granted<Push>,
         id: UploadId,
     ) -> Result<u64, RegistryError> {
+        let key = self.find_upload(granted, id).await?.object_key;
+        // A client whose connection broke asks at once, while what it had sent is still on its way to the disk. Told less
+        // than that, it would send it again.
+        let settled = async {
+            while self.store.is_being_written(key) {
+                sleep(SETTLING_POLL).await;
+            }
+        };
+        // Somebody who asks about a request that goes on learns what came before it.
+        let _ = timeout(SETTLING_LIMIT, settled).await;
         let upload = self.find_upload(granted, id).await?;
         match upload.state {
             UploadState::Open => Ok(upload.progress.offset),
@@ -100,7 +119,10 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let upload = self.find_upload(granted, id).await?;
         if upload.state == UploadState::Done
-            || !self.metadata.close_upload(id, self.clock.now()).await?
+            || !self
+                .metadata
+                .close_upload(id, None, self.clock.now())
+                .await?
         {
             return Err(RegistryError::UploadUnknown(id));
         }
@@ -129,30 +151,79 @@ impl Registry {
         let taken = self.metadata.take_upload(id, self.clock.now()).await?;
         let TakenUpload { upload, .. } = taken.ok_or(RegistryError::UploadUnknown(id))?;
         self.check_open(&upload, &chunk)?;
+        if upload.digest.is_some() {
+            // It was about to be completed: only the same PUT can end it.
+            return Err(RegistryError::UploadUnknown(id));
+        }
+        let mut heartbeat = self.heartbeat(&upload);
         // An object that is published takes no more bytes: only the closing PUT can end the session.
         let writer = self.writer(&upload).await?;
         let mut writer = writer.ok_or(RegistryError::UploadUnknown(id))?;
-        let received = receive(&mut writer, &mut chunk).await;
+        let received = receive(&mut writer, &mut heartbeat, &mut chunk).await;
         match received {
-            Err(RegistryError::UploadSuperseded) => return Err(RegistryError::UploadSuperseded),
+            Err(RegistryError::UploadSuperseded) => {
+                drop(writer);
+                self.give_up_unknown(upload.object_key).await?;
+                return Err(RegistryError::UploadSuperseded);
+            }
             Err(error @ RegistryError::Storage(_)) => {
                 drop(writer);
                 self.cut_back(&upload).await;
-                return Err(error);
+                return Err(self.lost(&upload, error).await?);
             }
             Ok(()) | Err(_) => {}
         }
         let syncing = self.latency.sync.start();
-        let progress = writer.pause().await?;
+        let progress = match writer.pause().await {
+            Ok(progress) => progress,
+            Err(error) => return Err(self.lost(&upload, error.into()).await?),
+        };
         drop(syncing);
         if !self
             .metadata
             .save_upload(id, upload.epoch, &progress, self.clock.now())
             .await?
         {
+            self.give_up_unknown(upload.object_key).await?;
             return Err(RegistryError::UploadSuperseded);
         }
         received.map(|()| progress.offset)
+    }
+
+    /// After bytes were sent to a place that other processes write to as well, for a session that is not ours any more:
+    /// if nobody knows of the object now, nobody else would give it up.
+    pub(super) async fn give_up_unknown(&self, key: ObjectKey) -> Result<(), RegistryError> {
+        if self.store.is_shared() {
+            let now = self.clock.now();
+            let mut change = self.metadata.begin().await?;
+            change.doom_unknown_object(key, now, now).await?;
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// What a failure means for the session: one whose bytes are lost is closed, and the client has to begin again.
+    pub(super) async fn lost(
+        &self,
+        upload: &UploadRow,
+        error: RegistryError,
+    ) -> Result<RegistryError, RegistryError> {
+        let is_lost = matches!(
+            error,
+            RegistryError::Storage(StoreError::StagingLost { .. })
+        );
+        if !is_lost {
+            return Ok(error);
+        }
+        tracing::warn!(upload = %upload.id, %error, "an upload has to begin again");
+        let now = self.clock.now();
+        let closed = self
+            .metadata
+            .close_upload(upload.id, Some(upload.epoch), now);
+        if closed.await? {
+            self.store.discard_staging(upload.object_key).await?;
+        }
+        Ok(RegistryError::UploadUnknown(upload.id))
     }
 
     /// Cuts the staging file back to what the row knows, so that a full disk gets its room back.
@@ -170,7 +241,7 @@ impl Registry {
             Err(StoreError::StagingLost { .. }) => {
                 // What the row promises is not on disk any more: the client has to begin again.
                 self.metadata
-                    .close_upload(upload.id, self.clock.now())
+                    .close_upload(upload.id, Some(upload.epoch), self.clock.now())
                     .await?;
                 Err(RegistryError::UploadUnknown(upload.id))
             }
@@ -234,14 +305,14 @@ impl Registry {
         }
     }
 
-    /// Ends sessions that nobody uses. Returns how many.
+    /// Ends sessions that nobody uses at this time, which is that of all servers. Returns how many.
     pub async fn expire_uploads(
         &self,
+        now: Millis,
         idle_ms: i64,
         done_ms: i64,
         limit: u32,
     ) -> Result<usize, RegistryError> {
-        let now: Millis = self.clock.now();
         let uploads = self
             .metadata
             .idle_uploads(now.plus(-idle_ms), now.plus(-done_ms), limit)
@@ -254,8 +325,11 @@ impl Registry {
             }
             if self.metadata.expire_upload(&upload, now).await? {
                 expired += 1;
-                if upload.state != UploadState::Done {
-                    self.store.discard_staging(upload.object_key).await?;
+                if upload.state != UploadState::Done
+                    && let Err(error) = self.store.discard_staging(upload.object_key).await
+                {
+                    // Its object is doomed: whoever deletes that tries once more.
+                    tracing::warn!(key = %upload.object_key, error = %error, "the bytes of an upload could not be deleted yet");
                 }
             }
         }
@@ -266,15 +340,18 @@ impl Registry {
 /// Writes a body as it comes, until it ends, breaks, or another request takes the session.
 pub(super) async fn receive<B: Body>(
     writer: &mut Writer,
+    heartbeat: &mut Heartbeat,
     chunk: &mut Chunk<B>,
 ) -> Result<(), RegistryError> {
     let announced = chunk.announced();
     let mut received = 0_u64;
     let mut superseded = pin!(writer.superseded());
+    let mut lost = pin!(heartbeat.lost());
     loop {
         let next = tokio::select! {
             biased;
             () = &mut superseded => return Err(RegistryError::UploadSuperseded),
+            () = &mut lost => return Err(RegistryError::UploadSuperseded),
             next = chunk.body.next() => next,
         };
         let bytes = match next {

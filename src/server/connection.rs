@@ -226,6 +226,10 @@ impl Connection {
                     limit = SETTLE;
                 }
                 () = timer.as_mut(), if vitals.protocol() != Some(Protocol::Http1) => {
+                    // What it is may have been told since the waiting began.
+                    if vitals.protocol() == Some(Protocol::Http1) {
+                        continue;
+                    }
                     let idle = streams.idle().unwrap_or_default();
                     if idle < limit {
                         timer.as_mut().reset(Instant::now() + (limit - idle));

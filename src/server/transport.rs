@@ -18,9 +18,10 @@ use tokio::time::{Instant, Sleep, sleep};
 const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// After an early answer, a client that was still sending is listened to for so long, and for so many bytes, before the
-/// socket or its stream is closed: closing at once would be a reset, and the answer would be lost with it.
+/// socket or its stream is closed: closing at once would be a reset, and the answer would be lost with it. A proxy that
+/// passes bodies on as they come looks for the answer only when its own client pauses, so the bytes are many.
 pub(super) const LINGER_LIMIT: Duration = Duration::from_secs(30);
-pub(super) const LINGER_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const LINGER_BYTES: usize = 1024 * 1024 * 1024;
 /// How long such a client may be silent.
 pub(super) const LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// Read at one time while lingering.
