@@ -43,9 +43,8 @@ fn steady(mut issued: Value, registry: &TestRegistry) -> Value {
     assert_eq!(text(&issued, "credentialId").len(), 32);
     issued["password"] = json!("<jwt>");
     issued["credentialId"] = json!("<id>");
-    let host = |door| registry.running.address(door).unwrap().to_string();
     let text = issued.to_string();
-    let text = text.replace(&host(Door::Public), "push.example:5000");
+    let text = text.replace(&registry.host(Door::Public), "push.example:5000");
     serde_json::from_str(&text).unwrap()
 }
 
@@ -169,7 +168,7 @@ mod requests {
         let registry = TestRegistry::start().await;
         let team = registry.team("acme").await;
         let admin = registry.api(&team.admin_key);
-        let host = registry.running.address(Door::Public).unwrap().to_string();
+        let host = registry.host(Door::Public);
         for (target, repository) in [
             ("my-app:v1", "my-app:v1"),
             ("my-app", "my-app"),
@@ -299,6 +298,7 @@ mod ended {
             first_access.expect(200).await;
             admin.post(REVOKE, &by_id).await.expect(204);
             admin.post(REVOKE, &by_id).await.expect(204);
+            registry.rights_known().await;
             first_access.expect(401).await;
             second.expect(200).await;
 
@@ -306,11 +306,13 @@ mod ended {
                 .post(REVOKE, &json!({"apiKeyId": id}))
                 .await
                 .expect(204);
+            registry.rights_known().await;
             second.expect(401).await;
             own.expect(200).await;
             let third = access(&registry, &issue(&builder, json!({})).await).await;
 
             admin.post(REVOKE, &json!({"all": true})).await.expect(204);
+            registry.rights_known().await;
             third.expect(401).await;
             own.expect(401).await;
             access(&registry, &issue(&builder, json!({})).await).await;
@@ -383,6 +385,7 @@ mod ended {
                 .delete(&format!("/workspaces/acme/api-keys/{id}"))
                 .await
                 .expect(204);
+            registry.rights_known().await;
             access.expect(401).await;
             by_key.get("/v2/").await.expect(401);
             registry.with_key(&key).get("/v2/").await.expect(401);

@@ -3,11 +3,12 @@
 use berth::http::Door;
 
 use crate::support::TestRegistry;
+use crate::support::database::TestDatabase;
 use crate::support::distribution::{Login, image};
 
 #[tokio::test]
 async fn a_warm_pull_reads_nothing_from_the_embedded_database() {
-    let registry = TestRegistry::start().await;
+    let registry = TestRegistry::start_on(TestDatabase::Sqlite).await;
     let key = registry.main_key();
     let docker = registry.with_key(&key);
     let content = image().layer("a layer").build();
@@ -50,7 +51,7 @@ async fn a_warm_pull_reads_nothing_from_the_embedded_database() {
 
 #[tokio::test]
 async fn a_push_is_seen_by_the_next_pull_however_warm() {
-    let registry = TestRegistry::start().await;
+    let registry = TestRegistry::start_on(TestDatabase::Sqlite).await;
     let docker = registry.with_key(&registry.main_key());
     for number in 0..5 {
         let content = image().layer(format!("layer {number}")).build();

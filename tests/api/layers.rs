@@ -10,18 +10,26 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A library and the places (relative to the repository) that may name it.
-const LIBRARIES: [(&str, &[&str]); 14] = [
+const LIBRARIES: [(&str, &[&str]); 16] = [
     ("axum", &["src/http/", "src/server/"]),
     ("tower_http", &["src/http/"]),
-    ("tower", &["src/http/", "src/server/"]),
-    ("hyper", &["src/http/", "src/server/"]),
+    (
+        "tower",
+        &["src/http/", "src/server/", "src/cli/pull_secret/sync/"],
+    ),
+    (
+        "hyper",
+        &["src/http/", "src/server/", "src/cli/pull_secret/sync/"],
+    ),
+    ("kube", &["src/cli/pull_secret/sync/"]),
+    ("k8s_openapi", &["src/cli/pull_secret/sync/"]),
     ("rustls", &["src/tls.rs", "src/tls/"]),
     (
         "tokio_rustls",
         &["src/tls.rs", "src/server.rs", "src/server/"],
     ),
     ("x509_cert", &["src/tls.rs"]),
-    ("rustix", &["src/server/", "storage/src/local/"]),
+    ("rustix", &["src/cli/", "src/server/", "storage/src/local/"]),
     ("socket2", &["src/server/"]),
     ("sqlx", &["src/metadata/"]),
     ("jsonwebtoken", &["src/auth/"]),
@@ -31,6 +39,9 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
             "src/http/",
             "src/tenancy/",
             "src/images/",
+            "src/checks.rs",
+            "src/checks/",
+            "src/collect/",
             "src/auth/",
             "src/grammar.rs",
         ],
@@ -40,7 +51,7 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
 ];
 
 /// A module of the crate and the modules of the crate that it may use.
-const MODULES: [(&str, &[&str]); 20] = [
+const MODULES: [(&str, &[&str]); 21] = [
     ("grammar", &[]),
     ("listed", &[]),
     ("retries", &[]),
@@ -92,11 +103,26 @@ const MODULES: [(&str, &[&str]); 20] = [
     ),
     (
         "collect",
-        &["clock", "config", "oci", "metadata", "registry", "images"],
+        &[
+            "grammar",
+            "clock",
+            "config",
+            "oci",
+            "telemetry",
+            "metadata",
+            "auth",
+            "audit",
+            "listed",
+            "retries",
+            "registry",
+            "images",
+        ],
     ),
+    ("checks", &["clock", "metadata", "auth", "audit"]),
     (
         "http",
         &[
+            "checks",
             "grammar",
             "turns",
             "turns",
@@ -130,6 +156,7 @@ const MODULES: [(&str, &[&str]); 20] = [
             "tenancy",
             "registry",
             "images",
+            "checks",
             "collect",
             "http",
             "server",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth::config::Config;
 use berth::http::Door;
@@ -68,6 +68,26 @@ async fn a_connection_without_a_further_request_is_cut() {
     assert_eq!(idle.rest().await, "");
     until(1, async || cut(&registry, "idle").await).await;
     assert_eq!(cut(&registry, "header").await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_with_one_request_after_the_other_lives_on() {
+    let limit = Duration::from_secs(3);
+    let registry = impatient(|config| {
+        config.server.header_read_timeout_seconds = limit.as_secs();
+    })
+    .await;
+    let mut busy = Raw::connect(&registry, Door::Public).await;
+    let begun = Instant::now();
+    while begun.elapsed() < limit + Duration::from_secs(1) {
+        busy.send_head("GET /nothing", "").await;
+        let head = busy.head().await;
+        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        assert!(!head.contains("connection: close"), "{head}");
+        assert!(!busy.read(4096).await.unwrap().is_empty());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(cut(&registry, "idle").await, 0);
 }
 
 fn http2() -> Client {
@@ -357,9 +377,28 @@ async fn a_body_that_was_read_keeps_the_connection_open() {
     }
 }
 
+/// As nginx does that passes bodies on while its own client never pauses.
+#[tokio::test]
+async fn a_client_that_listens_only_when_all_is_sent_hears_a_refusal() {
+    let registry = TestRegistry::start().await;
+    let mut client = Raw::connect(&registry, Door::Public).await;
+    let upload =
+        format!("PATCH /v2/{REPOSITORY}/blobs/uploads/6a0ab4c3-7a2e-4d0c-8a4b-6c1b1a9c2f00");
+    client
+        .send_head(&upload, "Transfer-Encoding: chunked\r\n")
+        .await;
+    let mebibyte = format!("100000\r\n{}\r\n", "a".repeat(1 << 20));
+    for _ in 0..96 {
+        client.send(&mebibyte).await;
+    }
+    client.send("0\r\n\r\n").await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+}
+
 #[tokio::test]
 async fn over_http2_a_refused_body_is_read_to_its_end_and_the_connection_lives_on() {
-    let registry = TestRegistry::start().await;
+    let registry = TestRegistry::start_on(TestDatabase::one_server()).await;
     let docker = Distribution::new(
         &http2(),
         &registry.url(Door::Public),

@@ -6,9 +6,15 @@
 )]
 
 mod audit;
+mod backup;
+mod bucket;
+mod checks;
 mod cli_images;
+mod collection;
 mod concurrency;
 mod credentials;
+mod database;
+mod doctor;
 mod durability;
 mod hot_path;
 mod images;
@@ -22,8 +28,11 @@ mod openapi;
 mod operations;
 mod operator_keys;
 mod proxies;
+mod pull_secret_sync;
+mod pull_secrets;
 mod raw;
 mod repairs;
+mod replicas;
 mod rotation;
 mod secrecy;
 mod sharing;
@@ -32,5 +41,6 @@ mod support;
 mod tenancy;
 mod tls;
 mod token_dances;
+mod token_exchange;
 mod tokens;
 mod uploads;

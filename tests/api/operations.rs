@@ -27,7 +27,7 @@ async fn a_running_server_is_healthy_and_ready_without_credentials() {
 
 #[tokio::test]
 async fn a_storage_that_cannot_be_written_makes_it_unready_until_it_can() {
-    let registry = TestRegistry::start().await;
+    let registry = TestRegistry::start_on(TestDatabase::one_server()).await;
     let ops = ops(&registry);
     let staging = registry.config().blobs_path().join("staging");
     let aside = staging.with_extension("aside");
@@ -62,7 +62,7 @@ async fn traffic(registry: &TestRegistry) {
 
 #[tokio::test]
 async fn metrics_tell_what_went_through_the_doors() {
-    for database in TestDatabase::available() {
+    for database in [TestDatabase::one_server()] {
         let registry = TestRegistry::start_on(database).await;
         traffic(&registry).await;
         let reply = ops(&registry).get("/metrics").await.expect(200);

@@ -80,6 +80,7 @@ async fn the_last_key_that_has_not_ended_stays() {
         operator.delete(&own).await.expect_error(409, "conflict");
         let other = create(&operator, &json!({"name": "other"})).await;
         operator.delete(&own).await.expect(204);
+        registry.rights_known().await;
         operator
             .get("/whoami")
             .await
@@ -129,6 +130,7 @@ async fn a_rotated_key_goes_on_for_the_overlap_and_no_longer() {
         assert_eq!(created["replaces"]["id"], old_id.as_str());
         assert_eq!(created["replaces"]["expiresAt"], "2026-01-02T00:00:00Z");
         let new = registry.api(&text(&created, "key"));
+        registry.rights_known().await;
         registry.clock.advance(DAY_MS - 1);
         for key in [&operator, &new] {
             key.get("/whoami").await.expect(200);

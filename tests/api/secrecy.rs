@@ -124,6 +124,26 @@ async fn run(filter: &str, format: &str) -> (Secrets, String) {
         .post("/signing-keys/rotate", &json!({}))
         .await
         .expect(200);
+    let made_secret = server
+        .api(&main)
+        .post("/registry/pull-secret", &json!({}))
+        .await
+        .expect(201);
+    let node = server
+        .docker()
+        .with(crate::pull_secrets::login(&made_secret));
+    let Login::Basic(_, password) = &node.login else {
+        unreachable!("it is a password")
+    };
+    let password = secrets.keep("pull secret", password);
+    let token = node.exchanged(&["repository:t-main/app:pull"]).await;
+    for puller in [&node, &token] {
+        let pulled = puller.get("/v2/t-main/app/manifests/v1").await;
+        pulled.expect(200);
+    }
+    let misplaced = node.with(Login::Bearer(password));
+    misplaced.get("/v2/").await.expect(401);
+    misplaced.get("/api/v1/whoami").await.expect(401);
     let issued = server
         .api(&key)
         .post("/registry/credentials", &json!({}))

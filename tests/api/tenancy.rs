@@ -420,7 +420,9 @@ mod keys {
             }
             "#);
             }
-            registry.running.http.auth.flush_last_used().await.unwrap();
+            for server in registry.servers() {
+                server.http.auth.flush_last_used().await.unwrap();
+            }
             let listed = admin.get(KEYS).await.expect(200);
             assert_eq!(item(&listed)["lastUsedAt"], "2026-01-01T00:01:00Z");
 

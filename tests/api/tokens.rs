@@ -183,7 +183,7 @@ mod refusals {
 
     #[tokio::test]
     async fn of_api_keys_as_passwords_can_be_configured() {
-        let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+        let registry = TestRegistry::start_with(TestDatabase::chosen(), |config| {
             config.auth.api_keys_as_passwords = false;
         })
         .await;

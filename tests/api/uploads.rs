@@ -112,7 +112,12 @@ async fn a_session_in_use_does_not_expire() {
     let writer = writer.unwrap();
     advance(&registry.clock, 48);
     let idle_ms = 24 * 3_600_000;
-    let expire = async || http.registry.expire_uploads(idle_ms, idle_ms, 10).await;
+    let now = registry.clock.now();
+    let expire = async || {
+        http.registry
+            .expire_uploads(now, idle_ms, idle_ms, 10)
+            .await
+    };
     assert_eq!(expire().await.unwrap(), 0);
     drop(writer);
     assert_eq!(expire().await.unwrap(), 1);

@@ -70,6 +70,11 @@ pub(crate) struct Containers<P> {
 }
 
 impl<P: Program> Containers<P> {
+    /// Where Debian puts it.
+    pub(crate) fn program() -> PathBuf {
+        Path::new("/usr/bin").join(P::NAME)
+    }
+
     /// Runs the program with `arguments`.
     pub(crate) fn run(&self, arguments: &[&str]) -> Outcome {
         self.run_with_input(arguments, None)
@@ -105,13 +110,8 @@ impl<P: Program> Containers<P> {
             command.arg("--runroot").arg(path("run"));
             command.args(P::OPTIONS).args(arguments);
         };
-        process::run(&program::<P>(), prepare, stdin)
+        process::run(&Self::program(), prepare, stdin)
     }
-}
-
-/// Where Debian puts `P`.
-fn program<P: Program>() -> PathBuf {
-    Path::new("/usr/bin").join(P::NAME)
 }
 
 impl<P: Program> Client for Containers<P> {
@@ -124,7 +124,7 @@ impl<P: Program> Client for Containers<P> {
     };
 
     fn new() -> Self {
-        process::require(&program::<P>(), P::NAME);
+        process::require(&Self::program(), P::NAME);
         Self {
             home: process::folder(P::NAME),
             program: PhantomData,

@@ -22,8 +22,11 @@ const ENGINES: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
 /// The command line that comes with Debian's engine.
 const PROGRAM: &str = "/usr/bin/docker";
 
-/// Where a newer command line is, on machines that have one besides.
-const NEWER_PROGRAM: &str = "/usr/local/bin/docker";
+/// All command lines and what they are called here: a newer one is on some machines besides.
+pub(crate) const PROGRAMS: [(&str, &str); 2] = [
+    ("docker", PROGRAM),
+    ("newer_docker", "/usr/local/bin/docker"),
+];
 
 /// How long the engine may take to start.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -98,7 +101,7 @@ fn address_in(folder: &Path) -> String {
 }
 
 /// The address of the shared engine, which is started when it is not yet there.
-fn engine_address() -> String {
+pub(crate) fn engine_address() -> String {
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     address_in(shared.get_or_insert_with(Engine::start).folder.path())
 }
@@ -116,8 +119,7 @@ pub(crate) type DockerTest = fn(&Docker);
 
 /// One trial of each fact for each command line of this machine.
 pub(crate) fn with_each_program(facts: &[(&str, DockerTest)]) -> Vec<Trial> {
-    let programs = [("docker", PROGRAM), ("newer_docker", NEWER_PROGRAM)]
-        .map(|(word, path)| (word, Path::new(path)));
+    let programs = PROGRAMS.map(|(word, path)| (word, Path::new(path)));
     let here = programs
         .into_iter()
         .filter(|(_, path)| *path == Path::new(PROGRAM) || path.exists());
@@ -148,6 +150,12 @@ impl Docker {
             home: process::folder("docker"),
             engine: engine_address(),
         }
+    }
+
+    /// Puts `config` in the place of the login file.
+    pub(crate) fn configure(&self, config: &str) {
+        let path = self.home.path().join("config.json");
+        std::fs::write(path, config).expect("a small file is written");
     }
 
     /// Runs `docker` with `arguments`.

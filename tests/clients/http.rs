@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use reqwest::header::{LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder};
@@ -12,6 +13,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a ru
 static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     reqwest::Client::builder()
         .no_proxy()
+        // By far less than servers keep a connection that rests: no request meets their end of it.
+        .pool_idle_timeout(Duration::from_secs(20))
         .build()
         .expect("a client without options is always built")
 });

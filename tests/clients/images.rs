@@ -15,6 +15,7 @@ use crate::process;
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const UNPACKED_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// The shell that images carry: it needs no libraries.
@@ -94,6 +95,45 @@ impl Layout {
     /// The image as skopeo names it.
     pub(crate) fn source(&self) -> String {
         format!("oci:{}:{REFERENCE}", self.folder.path().display())
+    }
+
+    /// An image whose layers have `bytes` each, of which no two are alike and none can be made smaller.
+    pub(crate) fn heavy(layers: u64, bytes: u64) -> Self {
+        let folder = empty_layout();
+        // The system is much faster at it than a debug build.
+        let mut noise = std::fs::File::open("/dev/urandom").expect("the system makes noise");
+        let layers: Vec<Value> = (0..layers)
+            .map(|_| {
+                let mut content = vec![0; usize::try_from(bytes).expect("a layer fits in memory")];
+                noise.read_exact(&mut content).expect("noise has no end");
+                add_blob(folder.path(), UNPACKED_LAYER, &content)
+            })
+            .collect();
+        let digests: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
+        let config = json!({
+            "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": digests},
+        });
+        let config = add_blob(folder.path(), CONFIG, config.to_string().as_bytes());
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let manifest = add_blob(folder.path(), MANIFEST, manifest.to_string().as_bytes());
+        Self::finish(folder, &manifest)
+    }
+
+    /// Where the file of a blob is.
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
+        self.path().join("blobs").join(digest.replace(':', "/"))
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The manifest of the reference.
+    pub(crate) fn manifest(&self) -> Value {
+        let bytes = std::fs::read(self.blob(&self.digest)).expect("a layout has its manifest");
+        serde_json::from_slice(&bytes).expect("this is JSON")
     }
 
     /// The whole layout in one file, which lies beside it.

@@ -87,7 +87,7 @@ impl Proxied {
     fn start(buffering: &str) -> Self {
         process::require(Path::new(NGINX), "nginx-light");
         let variables = [("BERTH_SERVER__TRUSTED_PROXIES", "127.0.0.1")];
-        let server = Server::start_with_variables(&variables);
+        let server = Server::start_alone(&variables);
         let folder = tempfile::tempdir().expect("a folder is made");
         let certificate = write_certificate(folder.path());
         // nginx takes no port 0. It gets a socket that listens already, in the place of its standard input, as it

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long one client command may take, in seconds.
-const COMMAND_LIMIT_SECONDS: &str = "180";
+const COMMAND_LIMIT_SECONDS: &str = "600";
 
 /// The options after which a secret follows.
 const SECRET_OPTIONS: [&str; 4] = ["--user", "--refresh", "--header", "--auth"];

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::client::{Client, Scene, trials_of};
 use crate::containerd::Ctr;
 use crate::containers::{Buildah, Containers, Podman};
+use crate::database::TestDatabase;
 use crate::docker::Docker;
 use crate::oras::Oras;
 use crate::server::Server;
@@ -174,6 +175,7 @@ fn revoked_credential<C: Client>() {
     );
     scene.client.make(&new, "never to be stored");
     scene.team.revoke(&login);
+    std::thread::sleep(TestDatabase::chosen().rights_are_remembered());
     scene.client.push(&new).refused_with(&[C::WORDS.revoked]);
     scene.team.has_not("app", "v2");
     scene.client.forget(&there);

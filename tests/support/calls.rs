@@ -2,7 +2,7 @@
 
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A caller of `/api/v1` with one key.
 #[derive(Clone)]
@@ -68,6 +68,20 @@ impl Api {
             key: key.to_owned(),
             workspace: None,
             if_match: None,
+        }
+    }
+
+    /// Everything that a check of the whole storage finds.
+    pub(crate) async fn findings(&self, hash: bool, repair: bool) -> Vec<Value> {
+        let (mut cursor, mut findings) = (Value::Null, Vec::new());
+        loop {
+            let request = json!({"cursor": cursor, "hash": hash, "repair": repair});
+            let slice = self.post("/checks", &request).await.expect(200);
+            findings.extend(slice["findings"].as_array().unwrap().iter().cloned());
+            cursor = slice["nextCursor"].clone();
+            if cursor.is_null() {
+                return findings;
+            }
         }
     }
 

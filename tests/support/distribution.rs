@@ -184,6 +184,34 @@ impl Distribution {
             .expect(201);
     }
 
+    /// Pulls every tag that is listed, byte for byte; how many there are.
+    pub(crate) async fn pull_everything(&self) -> usize {
+        let catalog = self.get("/v2/_catalog").await.expect(200).json();
+        let mut pulled = 0;
+        for name in catalog["repositories"].as_array().unwrap() {
+            let name = name.as_str().unwrap();
+            let tags = self.get(&format!("/v2/{name}/tags/list")).await;
+            for tag in tags.expect(200).json()["tags"].as_array().unwrap() {
+                self.pull(name, tag.as_str().unwrap()).await;
+                pulled += 1;
+            }
+        }
+        pulled
+    }
+
+    async fn pull(&self, name: &str, tag: &str) {
+        let manifest = self.get(&format!("/v2/{name}/manifests/{tag}")).await;
+        let manifest = manifest.expect(200).json();
+        let layers = manifest["layers"].as_array().unwrap();
+        for descriptor in layers.iter().chain([&manifest["config"]]) {
+            let digest = descriptor["digest"].as_str().unwrap();
+            let blob = self.get(&format!("/v2/{name}/blobs/{digest}")).await;
+            let blob = blob.expect(200).body;
+            assert_eq!(descriptor["size"], blob.len());
+            assert_eq!(Content::new(blob).digest, digest, "{name}:{tag}");
+        }
+    }
+
     /// GET `/token` as a client with a password asks for it.
     pub(crate) async fn token_reply(&self, scopes: &[&str]) -> Reply {
         let mut query = vec![("service", "berth"), ("account", "anyone")];

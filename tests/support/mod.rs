@@ -13,12 +13,15 @@
 pub(crate) mod calls;
 pub(crate) mod database;
 pub(crate) mod distribution;
+pub(crate) mod issuer;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod round_robin;
 mod rows;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use berth::app::{self, Running};
 use berth::clock::{Clock, Millis};
@@ -29,8 +32,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use calls::Api;
-use database::TestDatabase;
+use database::{Location, TestDatabase};
 use distribution::{Distribution, Login};
+use round_robin::RoundRobin;
 
 /// Where a test's clock begins: 2026-01-01T00:00:00Z.
 pub(crate) const START: Millis = Millis(1_767_225_600_000);
@@ -39,10 +43,17 @@ pub(crate) const START: Millis = Millis(1_767_225_600_000);
 pub(crate) struct TestRegistry {
     pub(crate) running: Running,
     pub(crate) clock: Clock,
-    pub(crate) database: Arc<database::Location>,
+    pub(crate) database: Arc<Location>,
     client: Client,
     directory: TempDir,
     config: Config,
+    behind: Option<Behind>,
+}
+
+/// What a proxy makes one registry of: the other servers, and the proxies of the doors.
+struct Behind {
+    others: Vec<Running>,
+    proxies: Vec<(Door, RoundRobin)>,
 }
 
 /// A workspace with a key that may do everything in it.
@@ -52,15 +63,19 @@ pub(crate) struct Team {
     pub(crate) admin_key: String,
 }
 
+/// How long a client keeps a connection that rests: by far less than servers do, so that no request meets their end of it.
+const POOL_IDLE: Duration = Duration::from_secs(20);
+
 /// A client of HTTP, made once for each registry: setting up TLS takes longer than most tests.
 pub(crate) fn client() -> Client {
-    Client::builder().no_proxy().build().unwrap()
+    let builder = Client::builder().no_proxy().pool_idle_timeout(POOL_IDLE);
+    builder.build().unwrap()
 }
 
 impl TestRegistry {
-    /// On the embedded database.
+    /// On what this run is about.
     pub(crate) async fn start() -> Self {
-        Self::start_on(TestDatabase::Sqlite).await
+        Self::start_on(TestDatabase::chosen()).await
     }
 
     pub(crate) async fn start_on(database: TestDatabase) -> Self {
@@ -89,6 +104,10 @@ impl TestRegistry {
         let running = app::start(&config, clock.clone())
             .await
             .expect("the registry starts");
+        let behind = match database {
+            TestDatabase::Sqlite | TestDatabase::Postgres => None,
+            TestDatabase::Replicas => Some(Behind::of(&running, &config, &clock).await),
+        };
         Self {
             running,
             clock,
@@ -96,6 +115,29 @@ impl TestRegistry {
             client: client(),
             directory,
             config,
+            behind,
+        }
+    }
+
+    /// Every server of this registry.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Running> {
+        let others = self.behind.iter().flat_map(|behind| &behind.others);
+        std::iter::once(&self.running).chain(others)
+    }
+
+    /// Returns when every server goes by the rights as they are now: another one than the one that changed them may
+    /// remember the old ones for as long as the manual says.
+    pub(crate) async fn rights_known(&self) {
+        if self.behind.is_some() {
+            tokio::time::sleep(TestDatabase::Replicas.rights_are_remembered()).await;
+        }
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(self) {
+        self.running.stop().await;
+        for other in self.behind.into_iter().flat_map(|behind| behind.others) {
+            other.stop().await;
         }
     }
 
@@ -113,12 +155,21 @@ impl TestRegistry {
             client,
             directory,
             mut config,
+            behind,
         } = self;
         running.stop().await;
+        let has_others = behind.is_some();
+        for other in behind.into_iter().flat_map(|behind| behind.others) {
+            other.stop().await;
+        }
         stopped(&mut config).await;
         let running = app::start(&config, clock.clone())
             .await
             .expect("the registry starts again");
+        let behind = match has_others {
+            true => Some(Behind::of(&running, &config, &clock).await),
+            false => None,
+        };
         Self {
             running,
             clock,
@@ -126,16 +177,27 @@ impl TestRegistry {
             client,
             directory,
             config,
+            behind,
         }
     }
 
     /// Another registry on the same PostgreSQL database, with a data folder of its own, as a second replica has it.
     pub(crate) async fn replica(&self) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        self.another(self.config.clone(), Arc::clone(&self.database))
+            .await
+    }
+
+    /// Another registry with the same configuration, on a database and a part of the bucket that a backup filled.
+    pub(crate) async fn restored(&self, database: Location) -> Self {
         let mut config = self.config.clone();
+        database.configure(&mut config);
+        self.another(config, Arc::new(database)).await
+    }
+
+    async fn another(&self, mut config: Config, database: Arc<Location>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         config.server.data_dir = directory.path().join("data");
-        let (clock, database) = (self.clock.clone(), Arc::clone(&self.database));
-        let client = self.client.clone();
+        let (clock, client) = (self.clock.clone(), self.client.clone());
         let running = app::start(&config, clock.clone())
             .await
             .expect("the second registry starts");
@@ -146,11 +208,24 @@ impl TestRegistry {
             client,
             directory,
             config,
+            behind: None,
         }
     }
 
+    /// Where clients find a door: at the proxy, if there is one for it.
     pub(crate) fn url(&self, door: Door) -> String {
-        self.running.url(door).expect("the door is open")
+        let proxies = self.behind.iter().flat_map(|behind| &behind.proxies);
+        let mut own = proxies.filter(|(proxied, _)| *proxied == door);
+        match own.next() {
+            Some((_, proxy)) => proxy.url(),
+            None => self.running.url(door).expect("the door is open"),
+        }
+    }
+
+    /// The same as `host:port`.
+    pub(crate) fn host(&self, door: Door) -> String {
+        let url = self.url(door);
+        url.split_once("://").unwrap().1.to_owned()
     }
 
     pub(crate) fn data_dir(&self) -> &std::path::Path {
@@ -194,6 +269,11 @@ impl TestRegistry {
     /// The distribution API at the public door, with an API key as the password.
     pub(crate) fn with_key(&self, key: &str) -> Distribution {
         self.distribution(Door::Public, Login::key(key))
+    }
+
+    /// Its database, and its part of the bucket.
+    pub(crate) fn location(&self) -> &Location {
+        &self.database
     }
 
     /// The configuration it was started with.
@@ -247,5 +327,27 @@ impl TestRegistry {
             key["key"].as_str().unwrap().to_owned(),
             key["id"].as_str().unwrap().to_owned(),
         )
+    }
+}
+
+impl Behind {
+    /// A second server beside the first one, and a proxy for each door that clients use.
+    async fn of(first: &Running, config: &Config, clock: &Clock) -> Self {
+        let mut config = config.clone();
+        config.server.data_dir.set_file_name("second");
+        let second = app::start(&config, clock.clone()).await;
+        let second = second.expect("the second server starts");
+        let mut proxies = Vec::new();
+        // What a server tells of itself is asked of it directly.
+        for door in [Door::Public, Door::Pull, Door::Api] {
+            let addresses = [first, &second].map(|server| server.address(door));
+            if let [Some(one), Some(other)] = addresses {
+                proxies.push((door, RoundRobin::start(vec![one, other]).await));
+            }
+        }
+        Self {
+            others: vec![second],
+            proxies,
+        }
     }
 }

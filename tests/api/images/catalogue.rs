@@ -83,7 +83,7 @@ async fn lists_are_in_order_and_in_pages() {
 
 #[tokio::test]
 async fn a_cursor_is_good_for_the_question_it_was_given_for() {
-    let scene = scene(TestDatabase::Sqlite).await;
+    let scene = scene(TestDatabase::chosen()).await;
     let next = async |path: &str| -> String {
         let page = scene.admin.get(path).await.expect(200);
         page["nextCursor"].as_str().unwrap().to_owned()
@@ -319,7 +319,7 @@ async fn what_is_no_image_is_not_found() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_in_words() {
-    let scene = Scene::set(TestDatabase::Sqlite).await;
+    let scene = Scene::set(TestDatabase::chosen()).await;
     for (path, word) in [
         ("/images?shared=both", "in, out or none"),
         ("/images?shared=", "in, out or none"),

@@ -87,9 +87,11 @@ impl Scene {
     }
 
     async fn count(&self) {
-        let images = &self.registry.running.http.images;
-        images.flush_pulls().await.unwrap();
-        images.count_now().await.unwrap();
+        for server in self.registry.servers() {
+            let images = &server.http.images;
+            images.flush_pulls().await.unwrap();
+            images.count_now().await.unwrap();
+        }
     }
 
     async fn end(self) {

@@ -32,10 +32,6 @@ fn comes_to(found: &Value, kind: &str, word: Option<&str>) {
     }
 }
 
-fn host(registry: &TestRegistry, door: Door) -> String {
-    registry.url(door).trim_start_matches("http://").to_owned()
-}
-
 #[tokio::test]
 async fn an_own_image_is_found_however_it_is_written() {
     for database in TestDatabase::available() {
@@ -46,7 +42,7 @@ async fn an_own_image_is_found_however_it_is_written() {
         let scene = Scene::of(registry).await;
         let content = scene.push("team/app", "v1", "one").await;
         let digest = &content.manifest.digest;
-        let public = host(&scene.registry, Door::Public);
+        let public = scene.registry.host(Door::Public);
         let by_tag = "pull.example:5001/t-shopkey/team/app:v1".to_owned();
         let by_digest = format!("pull.example:5001/t-shopkey/team/app@{digest}");
         for (image, expected) in [
@@ -81,7 +77,7 @@ async fn shared_and_everybodys_images_are_told_apart() {
         scene.push("base", "v1", "two").await;
         scene.share("app", "from/shop").await;
         scene.publish("base").await;
-        let public = host(&scene.registry, Door::Public);
+        let public = scene.registry.host(Door::Public);
         let shared = resolve(&scene.other, "from/shop:v1").await;
         comes_to(&shared, "shared", None);
         let expected = format!("{public}/t-guestkey/from/shop:v1");
@@ -142,7 +138,7 @@ async fn foreign_images_are_the_same_whether_they_are_there_or_not() {
     for database in TestDatabase::available() {
         let scene = Scene::set(database).await;
         scene.push("app", "v1", "one").await;
-        let public = host(&scene.registry, Door::Public);
+        let public = scene.registry.host(Door::Public);
         let mut answers = Vec::new();
         for prefix in ["t-shopkey", "t-nobody1"] {
             for image in [
@@ -164,7 +160,7 @@ async fn foreign_images_are_the_same_whether_they_are_there_or_not() {
 async fn an_unknown_own_image_says_how_another_registrys_is_written() {
     for database in TestDatabase::available() {
         let scene = Scene::set(database).await;
-        let public = host(&scene.registry, Door::Public);
+        let public = scene.registry.host(Door::Public);
         for (image, word) in [
             ("ubuntu:24.04".to_owned(), "docker.io/library/ubuntu"),
             ("grafana/grafana".to_owned(), "docker.io/grafana/grafana"),

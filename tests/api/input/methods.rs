@@ -82,7 +82,7 @@ fn methods(door: Door) -> BTreeMap<&'static str, Vec<String>> {
 
 #[tokio::test]
 async fn every_path_names_its_methods_once_to_whoever_sends_another() {
-    let scene = Scene::set(TestDatabase::Sqlite).await;
+    let scene = Scene::set(TestDatabase::chosen()).await;
     for door in [Door::Public, Door::Pull, Door::Ops] {
         for (path, methods) in methods(door) {
             for wrong in ["OPTIONS", "FROB", "HEAD", "PUT", "DELETE"] {
@@ -105,7 +105,7 @@ async fn every_path_names_its_methods_once_to_whoever_sends_another() {
 
 #[tokio::test]
 async fn a_head_is_its_get_without_the_body() {
-    let scene = Scene::set(TestDatabase::Sqlite).await;
+    let scene = Scene::set(TestDatabase::one_server()).await;
     let api = scene.registry.api(&scene.acme.admin_key);
     let lease = format!("/leases/{HOLDER}");
     let image = json!({"image": format!("{IMAGE}:v1")});

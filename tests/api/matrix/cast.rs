@@ -1,10 +1,14 @@
 //! Who calls in the access matrix.
 
 use berth::auth::{Action, Right, Role};
+use berth::config::Config;
 use berth::http::Door;
+use jsonwebtoken::Algorithm;
 use serde_json::json;
 
+use crate::support::database::TestDatabase;
 use crate::support::distribution::{Distribution, Login};
+use crate::support::issuer::{SigningKey, TestIssuer};
 use crate::support::{Team, TestRegistry};
 
 /// Longer than any access token lives, shorter than a registry credential.
@@ -121,6 +125,61 @@ async fn credential(registry: &TestRegistry, key: &str, body: &serde_json::Value
     Login::Basic(text("username"), text("password"))
 }
 
+/// A new pull secret of a workspace as a login, and its id.
+async fn pull_secret(registry: &TestRegistry, workspace: &str) -> (Login, String) {
+    let operator = registry.operator().in_workspace(workspace);
+    let made = operator.post("/registry/pull-secret", &json!({})).await;
+    let made = made.expect(201);
+    (
+        crate::pull_secrets::login(&made),
+        made["id"].as_str().unwrap().to_owned(),
+    )
+}
+
+/// An issuer that lets the service account `build` push and pull in the workspace `acme`.
+pub(crate) struct Identities {
+    issuer: TestIssuer,
+    key: SigningKey,
+}
+
+impl Identities {
+    pub(crate) async fn start() -> Self {
+        let key = SigningKey::new("one", Algorithm::ES256);
+        let issuer = TestIssuer::start(&key).await;
+        Self { issuer, key }
+    }
+
+    /// A registry that takes them, and what differs.
+    pub(crate) async fn registry(
+        &self,
+        database: TestDatabase,
+        change: impl FnOnce(&mut Config),
+    ) -> TestRegistry {
+        let rules = json!([{
+            "name": "build", "workspace": "acme", "role": "builder", "lifetime_seconds": 43_200,
+            "claims": {"sub": "system:serviceaccount:shop:build"},
+        }]);
+        let entry = self.issuer.entry(&rules);
+        TestRegistry::start_with(database, |config| {
+            config.auth.issuers = vec![entry];
+            change(config);
+        })
+        .await
+    }
+
+    /// What a token is exchanged for.
+    async fn exchanged(&self, registry: &TestRegistry) -> Login {
+        let mut claims = self.issuer.claims("build");
+        let now = registry.clock.now().seconds();
+        for (claim, time) in [("iat", now), ("nbf", now), ("exp", now + 300)] {
+            claims[claim] = json!(time);
+        }
+        let token = self.key.sign(&claims);
+        let issued = crate::token_exchange::exchange(registry, &token, None).await;
+        crate::token_exchange::login(&issued)
+    }
+}
+
 fn secret(login: &Login) -> String {
     match login {
         Login::Nobody => String::new(),
@@ -129,7 +188,7 @@ fn secret(login: &Login) -> String {
 }
 
 impl Cast {
-    pub(crate) async fn gather(registry: &TestRegistry) -> Self {
+    pub(crate) async fn gather(registry: &TestRegistry, identities: &Identities) -> Self {
         let (acme, rival) = (registry.team("acme").await, registry.team("rival").await);
         let admin = registry.with_key(&acme.admin_key);
         let scope = format!("repository:{}/{SEEN_IMAGE}:pull,push,delete", acme.prefix);
@@ -137,7 +196,16 @@ impl Cast {
         registry.clock.advance(PAST_ACCESS_TOKENS_MS);
         strangers.live(registry, &acme, &admin, &scope).await;
 
+        let exchanged = identities.exchanged(registry).await;
         let (mut pullers, mut managers) = (strangers.pullers, strangers.managers);
+        for (way, login) in [
+            ("exchanged", exchanged.clone()),
+            ("exchanged, bearer", Login::Bearer(secret(&exchanged))),
+        ] {
+            managers.push(caller("misplaced", way, login));
+        }
+        let bearer = Login::Bearer(secret(&exchanged));
+        pullers.push(caller("misplaced", "exchanged credential as token", bearer));
         let operator = registry.operator_key();
         for list in [&mut pullers, &mut managers] {
             for (way, login) in [
@@ -180,6 +248,27 @@ impl Cast {
         let body = json!({"actions": ["pull"]});
         let narrowed = credential(registry, &developer, &body).await;
         pullers.extend(four_ways("pull only", power, &key, &narrowed));
+        let power = Power::Role(Role::Puller, PULL_ONLY, Reach::Workspace);
+        let (login, _) = pull_secret(registry, "acme").await;
+        for (way, exchanges) in [("secret", false), ("secret's token", true)] {
+            pullers.push(Caller {
+                group: "pull secret",
+                way,
+                power,
+                login: login.clone(),
+                exchanges,
+            });
+        }
+        let power = Power::Role(Role::Builder, PULL_PUSH, Reach::Workspace);
+        for (way, exchanges) in [("credential", false), ("credential's token", true)] {
+            pullers.push(Caller {
+                group: "exchanged",
+                way,
+                power,
+                login: exchanged.clone(),
+                exchanges,
+            });
+        }
         Self {
             acme,
             rival,
@@ -242,8 +331,12 @@ impl Strangers {
             list.push(caller("ended", "expired key", Login::key(&ended)));
             list.push(caller("ended", "deleted key", Login::key(&deleted)));
         };
+        let (deleted_secret, id) = pull_secret(registry, "acme").await;
+        let path = format!("/registry/pull-secret/{id}");
+        registry.operator().delete(&path).await.expect(204);
         let (mut pullers, mut managers) = (Vec::new(), Vec::new());
         shared(&mut pullers);
+        pullers.push(caller("ended", "deleted pull secret", deleted_secret));
         pullers.push(caller("ended", "expired token", expired));
         shared(&mut managers);
         let bearer = Login::Bearer(ended.clone());
@@ -264,7 +357,19 @@ impl Strangers {
         let token = secret(&admin.exchanged(&[scope]).await.login);
         let secret_of_credential = secret(&credential);
         let as_password = Login::Basic(acme.prefix.clone(), token.clone());
+        let (pull_secret, _) = pull_secret(registry, "acme").await;
+        let pull_password = secret(&pull_secret);
+        self.pullers.push(caller(
+            "wrong",
+            "user name of a pull secret",
+            Login::Basic(acme.prefix.clone(), pull_password.clone()),
+        ));
         self.pullers.extend([
+            caller(
+                "misplaced",
+                "pull secret as token",
+                Login::Bearer(pull_password.clone()),
+            ),
             caller("misplaced", "key as token", Login::Bearer(key)),
             caller(
                 "misplaced",
@@ -274,6 +379,12 @@ impl Strangers {
             caller("misplaced", "token as password", as_password.clone()),
         ]);
         self.managers.extend([
+            caller("misplaced", "pull secret", pull_secret),
+            caller(
+                "misplaced",
+                "pull secret, bearer",
+                Login::Bearer(pull_password),
+            ),
             caller("misplaced", "credential", credential),
             caller(
                 "misplaced",

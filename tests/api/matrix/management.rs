@@ -81,9 +81,20 @@ async fn operator_key(registry: &TestRegistry) -> String {
     key["id"].as_str().unwrap().to_owned()
 }
 
+/// The id of a new pull secret: where another workspace or none is named, of the rival's.
+async fn pull_secret(registry: &TestRegistry, target: &str) -> String {
+    let workspace = match target {
+        OWN | UNNAMED => "acme",
+        _ => "rival",
+    };
+    let api = registry.operator().in_workspace(workspace);
+    let made = api.post("/registry/pull-secret", &json!({})).await;
+    made.expect(201)["id"].as_str().unwrap().to_owned()
+}
+
 fn targets(row: &Row) -> &'static [&'static str] {
     match row.asks {
-        Asks::Nothing | Asks::Key(_, Place::Installation) => &[UNNAMED],
+        Asks::Nothing | Asks::SubjectToken | Asks::Key(_, Place::Installation) => &[UNNAMED],
         Asks::Key(_, Place::Account) => &[OWN, ABSENT],
         Asks::Key(_, Place::Path) => &[OWN, FOREIGN, ABSENT],
         Asks::Key(_, Place::Header | Place::HeaderOrAll | Place::Image) | Asks::KeyOfWorkspace => {
@@ -115,13 +126,18 @@ impl Drive<'_> {
             (Asks::Key(_, Place::Account), _) => GHOST_ACCOUNT,
             (_, target) => workspace(target),
         };
-        let mut path = row.path.replace("{name}", name).replace("{tag}", SEEN_TAG);
+        let digest = seen_content().manifest.digest;
+        let path = row.path.replace("{name}", name).replace("{tag}", SEEN_TAG);
+        let mut path = path.replace("{digest}", &digest);
         if path.starts_with("/api/v1/operator-keys/") {
             let id = if caller.group == "operator" {
                 operator_key(self.registry).await
             } else {
                 self.operator_key_id.clone()
             };
+            path = path.replace("{id}", &id);
+        } else if path.starts_with("/api/v1/registry/pull-secret/") {
+            let id = pull_secret(self.registry, target).await;
             path = path.replace("{id}", &id);
         } else if path.contains("{id}") {
             let deletes_it = target == OWN || (target == FOREIGN && caller.group == "operator");
@@ -226,6 +242,11 @@ impl Drive<'_> {
             Asks::Key(None, _) => power.is_member() || is_operator,
             Asks::Key(Some(right), _) => at_home && power.has(right),
             Asks::KeyOfWorkspace => at_home && power.is_member(),
+            // Whatever is sent with it: it is no place for credentials of ours.
+            Asks::SubjectToken => {
+                assert!(matches!(cell.reply.status, 400 | 415), "{}", cell.says());
+                return;
+            }
             _ => unreachable!("not of this half"),
         };
         // What was let in and does not fit what is there is a 409: deleting what is in use.

@@ -14,14 +14,15 @@ use berth::http::{Door, rows as routes};
 use crate::support::TestRegistry;
 use crate::support::database::TestDatabase;
 use crate::support::distribution::{Login, Reply};
-use cast::{Cast, at};
+use cast::{Cast, Identities, at};
 use registry::Stage;
 use table::table;
 
 /// The whole matrix on one database, with every door open but that of the API.
 async fn matrix_on(database: TestDatabase) -> String {
-    let registry = TestRegistry::start_on(database).await;
-    let cast = Cast::gather(&registry).await;
+    let identities = Identities::start().await;
+    let registry = identities.registry(database, |_| {}).await;
+    let cast = Cast::gather(&registry, &identities).await;
     let stage = Stage::set(&registry, &cast).await;
     let mut text = String::new();
     for door in [Door::Public, Door::Pull, Door::Ops] {
@@ -61,11 +62,12 @@ async fn everybody_gets_what_the_matrix_says_and_nobody_more() {
 #[tokio::test]
 async fn with_a_door_of_its_own_the_api_leaves_the_public_one_but_for_credentials() {
     let any_port = ([127, 0, 0, 1], 0).into();
-    let registry = TestRegistry::start_with(TestDatabase::Sqlite, |config| {
+    let identities = Identities::start().await;
+    let registry = identities.registry(TestDatabase::Sqlite, |config| {
         config.server.api_listen = Some(any_port);
-    })
-    .await;
-    let cast = Cast::gather(&registry).await;
+    });
+    let registry = registry.await;
+    let cast = Cast::gather(&registry, &identities).await;
     // What is in use is not deleted when the matrix comes to that.
     let stage = Stage::set(&registry, &cast).await;
     let mut text = String::new();

@@ -22,6 +22,8 @@ pub(crate) enum Asks {
     Key(Option<Right>, Place),
     /// A key that pulls or pushes, in the workspace of the header.
     KeyOfWorkspace,
+    /// A token of another issuer in the body, and no credentials of ours.
+    SubjectToken,
 }
 
 /// Where a right of the management API is asked for.
@@ -72,9 +74,9 @@ const READ_OWN: Asks = Asks::Key(Some(Right::Read), Place::Header);
 const LEASE: Asks = Asks::Key(Some(Right::Lease), Place::Header);
 const CHANGE: Asks = Asks::Key(Some(Right::Change), Place::Header);
 const ADMINISTER_OWN: Asks = Asks::Key(Some(Right::Administer), Place::Header);
-const READ_AUDIT: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
+const ADMINISTER_OWN_OR_ALL: Asks = Asks::Key(Some(Right::Administer), Place::HeaderOrAll);
 
-pub(crate) const ROWS: [Row; 102] = [
+pub(crate) const ROWS: [Row; 126] = [
     row("GET", "/v2/", Asks::Somebody),
     row("HEAD", "/v2/", Asks::Somebody),
     row("GET", "/v2/_catalog", Asks::Catalogue),
@@ -112,8 +114,30 @@ pub(crate) const ROWS: [Row; 102] = [
     row("POST", "/api/v1/registry/credentials", Asks::KeyOfWorkspace),
     row(
         "POST",
+        "/api/v1/registry/token-exchange",
+        Asks::SubjectToken,
+    ),
+    row(
+        "POST",
         "/api/v1/registry/credentials/revoke",
         Asks::Key(Some(Right::Administer), Place::Header),
+    ),
+    row("POST", "/api/v1/registry/pull-secret", ADMINISTER_OWN),
+    row("GET", "/api/v1/registry/pull-secret", ADMINISTER_OWN_OR_ALL),
+    row(
+        "HEAD",
+        "/api/v1/registry/pull-secret",
+        ADMINISTER_OWN_OR_ALL,
+    ),
+    row(
+        "DELETE",
+        "/api/v1/registry/pull-secret/{id}",
+        ADMINISTER_OWN_OR_ALL,
+    ),
+    row(
+        "POST",
+        "/api/v1/registry/pull-secret/{id}/rotate",
+        ADMINISTER_OWN_OR_ALL,
     ),
     row("GET", "/api/v1/whoami", ANY_KEY),
     row("HEAD", "/api/v1/whoami", ANY_KEY),
@@ -150,8 +174,9 @@ pub(crate) const ROWS: [Row; 102] = [
     row("GET", "/api/v1/signing-keys", OPERATE),
     row("HEAD", "/api/v1/signing-keys", OPERATE),
     row("POST", "/api/v1/signing-keys/rotate", OPERATE),
-    row("GET", "/api/v1/audit-events", READ_AUDIT),
-    row("HEAD", "/api/v1/audit-events", READ_AUDIT),
+    row("POST", "/api/v1/checks", OPERATE),
+    row("GET", "/api/v1/audit-events", ADMINISTER_OWN_OR_ALL),
+    row("HEAD", "/api/v1/audit-events", ADMINISTER_OWN_OR_ALL),
     row("GET", "/api/v1/usage", READ_USAGE),
     row("HEAD", "/api/v1/usage", READ_USAGE),
     row("GET", "/api/v1/images", READ_HERE),
@@ -213,6 +238,31 @@ pub(crate) const ROWS: [Row; 102] = [
     row("GET", "/api/v1/leases/{holder}", READ_OWN),
     row("HEAD", "/api/v1/leases/{holder}", READ_OWN),
     row("DELETE", "/api/v1/leases/{holder}", LEASE),
+    row("GET", "/api/v1/retention", READ_OWN),
+    row("HEAD", "/api/v1/retention", READ_OWN),
+    row("PUT", "/api/v1/retention", ADMINISTER_OWN),
+    row("DELETE", "/api/v1/retention", ADMINISTER_OWN),
+    row("POST", "/api/v1/retention/preview", READ_OWN),
+    row("GET", "/api/v1/images/{name}/-/retention", READ_IMAGE),
+    row("HEAD", "/api/v1/images/{name}/-/retention", READ_IMAGE),
+    row("PUT", "/api/v1/images/{name}/-/retention", ADMINISTER_IMAGE),
+    row(
+        "DELETE",
+        "/api/v1/images/{name}/-/retention",
+        ADMINISTER_IMAGE,
+    ),
+    row(
+        "POST",
+        "/api/v1/images/{name}/-/retention/preview",
+        READ_IMAGE,
+    ),
+    row("GET", "/api/v1/collection", OPERATE),
+    row("HEAD", "/api/v1/collection", OPERATE),
+    row("POST", "/api/v1/collection/run", OPERATE),
+    row("GET", "/api/v1/collection/preview", OPERATE),
+    row("HEAD", "/api/v1/collection/preview", OPERATE),
+    row("GET", "/api/v1/collection/explain/{digest}", READ_USAGE),
+    row("HEAD", "/api/v1/collection/explain/{digest}", READ_USAGE),
 ];
 
 /// Every door there is.

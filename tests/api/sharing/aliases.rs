@@ -216,10 +216,10 @@ async fn after_unsharing_the_next_pull_finds_nothing() {
 
 #[tokio::test]
 async fn an_ended_share_ends_at_another_replica_within_five_seconds() {
-    if !TestDatabase::available().contains(&TestDatabase::Postgres) {
+    if TestDatabase::chosen() != TestDatabase::Replicas {
         return;
     }
-    let scene = Scene::set(TestDatabase::Postgres).await;
+    let scene = Scene::set(TestDatabase::Replicas).await;
     let second = scene.registry.replica().await;
     scene.acme.share(APP, &scene.beta).await.expect(200);
     let there = second.distribution(Door::Public, Login::key(&scene.beta.team.admin_key));

@@ -10,7 +10,6 @@ mod protection;
 mod purges;
 mod shares;
 
-use berth::collect::Collector;
 use berth::config::Config;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -149,15 +148,7 @@ impl Scene {
     /// One round of what ends by itself.
     async fn collect(&self) {
         let http = &self.registry.running.http;
-        let collector = Collector::new(
-            http.registry.clone(),
-            http.images.clone(),
-            http.metadata.clone(),
-            http.store.clone(),
-            http.clock.clone(),
-            self.registry.config(),
-        );
-        collector.round().await.unwrap();
+        http.collector.round().await.unwrap();
     }
 
     /// Sets something about the image that an admin or the operator may set.
