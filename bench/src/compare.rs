@@ -223,7 +223,7 @@ async fn sample(
 }
 
 /// Lets the disk finish what the measurement before has left to it.
-fn settle_disk() -> anyhow::Result<()> {
+pub(crate) fn settle_disk() -> anyhow::Result<()> {
     let status = std::process::Command::new("sync").status()?;
     ensure!(status.success(), "sync failed");
     Ok(())

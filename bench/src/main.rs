@@ -3,6 +3,7 @@
 //! Every answer is checked for its status and its length; one that is wrong ends the measurement. All work is done in
 //! one thread, so that client and server can have a core each.
 
+mod clients;
 mod compare;
 mod content;
 mod load;
@@ -55,6 +56,8 @@ enum Command {
     All(Single),
     /// Start Berth, docker-registry and nginx on one core and measure them in turn from another one
     Compare(Compare),
+    /// Push an image of 1 GiB from files to Berth on one core, by `berth` and by skopeo in turn on another one
+    Clients(Compare),
 }
 
 /// A registry that is there already.
@@ -96,6 +99,15 @@ struct Compare {
     effort: EffortFlags,
     #[command(flatten)]
     output: Output,
+}
+
+impl Compare {
+    fn place(&self) -> servers::Place<'_> {
+        servers::Place {
+            folder: &self.folder,
+            core: self.server_core,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -145,7 +157,7 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    if let Command::Compare(compare) = &command {
+    if let Command::Compare(compare) | Command::Clients(compare) = &command {
         // Before the runtime has threads: they inherit the core.
         machine::pin(compare.client_core)?;
     }
@@ -170,11 +182,14 @@ async fn measure(command: Command) -> anyhow::Result<(Format, Report)> {
         Command::Reads(single) => (single, true, false),
         Command::Pushes(single) => (single, false, true),
         Command::All(single) => (single, true, true),
+        Command::Clients(options) => {
+            let place = options.place();
+            let rounds = options.effort.rounds;
+            let report = clients::compare(&options.berth, &place, rounds).await?;
+            return Ok((options.output.output, report));
+        }
         Command::Compare(options) => {
-            let place = servers::Place {
-                folder: &options.folder,
-                core: options.server_core,
-            };
+            let place = options.place();
             let report = compare::servers(&options.berth, &place, options.effort.effort()).await?;
             return Ok((options.output.output, report));
         }

@@ -31,13 +31,18 @@ impl Cell {
         }
     }
 
-    /// A figure that is read and not sampled.
-    pub(crate) fn single(value: f64) -> Self {
+    /// Figures of clients that are processes of their own.
+    pub(crate) fn of_rates(rates: Vec<f64>) -> Self {
         Self {
-            median: value,
-            samples: vec![value],
+            median: median(&rates),
+            samples: rates,
             client_load: None,
         }
+    }
+
+    /// A figure that is read and not sampled.
+    pub(crate) fn single(value: f64) -> Self {
+        Self::of_rates(vec![value])
     }
 
     fn client_was_busy(&self) -> bool {

@@ -37,6 +37,15 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Berth, as it comes: with authentication, and with a registry credential as its clients use them.
     pub(crate) async fn berth(&self, program: &Path) -> anyhow::Result<Server> {
+        let (server, ..) = self.berth_with_key(program).await?;
+        Ok(server)
+    }
+
+    /// The same, its address, and the key of the workspace that it makes.
+    pub(crate) async fn berth_with_key(
+        &self,
+        program: &Path,
+    ) -> anyhow::Result<(Server, SocketAddr, String)> {
         let address = free_address()?;
         let data = self.folder.join("berth");
         let mut command = self.command(program);
@@ -52,9 +61,11 @@ impl Place<'_> {
             .arg(&data);
         let child = self.start("berth", command, address)?;
         let key = std::fs::read_to_string(data.join("main.key"))?;
-        let login = credential(address, key.trim()).await?;
+        let key = key.trim().to_owned();
+        let login = credential(address, &key).await?;
         let name = version(program, "berth")?;
-        self.server(name, address, Some(login), child).await
+        let server = self.server(name, address, Some(login), child).await?;
+        Ok((server, address, key))
     }
 
     /// Debian's docker-registry with the configuration it comes with, but for its login and its log.
@@ -205,7 +216,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 }
 
 /// The first number with dots in what a program says about its version.
-fn version(program: &Path, name: &str) -> anyhow::Result<String> {
+pub(crate) fn version(program: &Path, name: &str) -> anyhow::Result<String> {
     let output = Command::new(program).arg("--version").output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let version = text
