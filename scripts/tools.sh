@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the tests need, those alone that are missing, and ORAS and Schemathesis into
-# environments of their own; or with the word `bench` what `make bench-quick` needs.
+# Installs the Debian packages that the tests need, those alone that are missing, and ORAS, Schemathesis and the schemas
+# of Kubernetes into environments of their own, and Garage, an S3 server; or with the word `bench` what
+# `make bench-quick` needs, or with the word `garage` Garage alone.
 set -euo pipefail
 
 declare -A package_of=(
@@ -14,10 +15,13 @@ declare -A package_of=(
   [busybox]=busybox-static
   [nginx]=nginx-light
   [pg_lsclusters]=postgresql
+  [pgbouncer]=pgbouncer
+  [rclone]=rclone
   [setpriv]=util-linux
   [ps]=procps
   [strip]=binutils
   [systemd-analyze]=systemd
+  [/usr/bin/kubectl]=kubernetes-client
 )
 python=/usr/bin/python3
 for_tests=true
@@ -26,6 +30,7 @@ if [[ ${1:-tests} == bench ]]; then
   package_of=(
     [docker-registry]=docker-registry
     [nginx]=nginx-light
+    [skopeo]=skopeo
     [taskset]=util-linux
   )
 fi
@@ -74,7 +79,22 @@ install_from_pypi() {
   cp "$packages" "$environment/requirements.txt"
 }
 
+# Built where cargo's own clean does not reach.
+install_garage() {
+  local version=2.5.0 folder=${XDG_CACHE_HOME:-$HOME/.cache}/berth/garage
+  [[ $("$folder/bin/garage" --version 2>/dev/null) == *"$version"* ]] && return
+  echo "installing: Garage $version into $folder (some ten minutes, once)"
+  CARGO_TARGET_DIR=$folder/target cargo install garage --version "$version" --locked --root "$folder"
+  rm -rf "$folder/target"
+}
+
+if [[ ${1:-tests} == garage ]]; then
+  install_garage
+  exit 0
+fi
 install_packages
 $for_tests || exit 0
+install_garage
 install_from_pypi oras
 install_from_pypi schemathesis
+install_from_pypi kubernetes
