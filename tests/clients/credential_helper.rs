@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::berth::{Berth, WithPullAddress};
 use crate::client::Client;
 use crate::containers::{Containers, Podman, Program};
+use crate::database::TestDatabase;
 use crate::docker::{Docker, PROGRAMS};
 use crate::fact;
 use crate::process::{self, Outcome};
@@ -207,6 +208,7 @@ fn a_key_that_has_ended_is_told() {
     let docker = make(&pushed, "while it lasts");
     person.run(first_program(), &["push", &pushed]).succeeded();
     team.delete_api_key(&key);
+    std::thread::sleep(TestDatabase::chosen().rights_are_remembered());
     let words = "docker-credential-berth: there is no such API key, or it has been deleted";
     for program in programs() {
         let (push, pull) = (["push", &pushed], ["pull", &pushed]);

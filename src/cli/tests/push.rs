@@ -1,6 +1,8 @@
 //! `berth image push` and `build`, with a daemon that says what the test wrote down.
 
 use base64::Engine as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -325,4 +327,74 @@ fn a_build_without_docker_says_what_is_missing() {
             .failed(),
         "error: cannot find /nowhere/docker: install docker, or name another program by DOCKER, such as DOCKER=podman"
     );
+}
+
+/// A folder with an image of one blob, of these bytes.
+fn layout_of(config: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let blobs = folder.path().join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let keep = |bytes: &str| {
+        let hex = hex::encode(Sha256::digest(bytes));
+        std::fs::write(blobs.join(&hex), bytes).unwrap();
+        (format!("sha256:{hex}"), bytes.len())
+    };
+    let (digest, size) = keep(config);
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest, "size": size},
+        "layers": [],
+    });
+    let (digest, size) = keep(&manifest.to_string());
+    let index = json!({
+        "schemaVersion": 2,
+        "manifests": [
+            {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size},
+        ],
+    });
+    let write = |name: &str, value: serde_json::Value| {
+        std::fs::write(folder.path().join(name), value.to_string()).unwrap();
+    };
+    write("index.json", index);
+    write("oci-layout", json!({"imageLayoutVersion": "1.0.0"}));
+    folder
+}
+
+#[test]
+fn an_upload_that_goes_on_elsewhere_after_a_break_is_not_begun_anew() {
+    const WHOLE: &str = "a blob that is sent in two";
+    let session = |status, headers| Answer {
+        status,
+        headers,
+        body: String::new(),
+    };
+    let registry = Stub::start([
+        says(404, ""),
+        session(202, "Location: /session\r\n"),
+        says(503, ""),
+        // What the broken attempt sent is not told at once,
+        session(204, "Location: /session\r\nRange: 0-0\r\n"),
+        says(416, ""),
+        // and then it is.
+        session(204, "Location: /session\r\nRange: 0-9\r\n"),
+        session(202, "Location: /session\r\n"),
+        says(201, ""),
+        says(201, ""),
+    ]);
+    let host = registry.url.trim_start_matches("http://");
+    let credential = CREDENTIAL.replace("127.0.0.1:5000", host);
+    let api = Stub::start([ok(&credential), ok(&credential)]);
+    let layout = layout_of(WHOLE);
+    let from = layout.path().to_str().unwrap();
+    let person = Person::with_key(&api.url);
+    let ended = person.run(&["image", "push", "--from", from, "-t", "my-app:v1"]);
+    assert_eq!(ended.code, 0, "{}", ended.notes);
+
+    let sent: Vec<String> = (0..9)
+        .map(|_| registry.request())
+        .filter(|request| request.line.starts_with("PATCH"))
+        .map(|request| request.body)
+        .collect();
+    assert_eq!(sent, [WHOLE, WHOLE, &WHOLE[10..]]);
 }

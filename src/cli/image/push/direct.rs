@@ -1,5 +1,6 @@
 //! The push without a daemon: what a repository lacks of an image in files is sent to it, several blobs at one time.
 
+use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -202,6 +203,7 @@ impl Upload {
             return Ok(());
         }
         let (mut futile, mut furthest) = (0, 0);
+        let mut was_elsewhere = false;
         loop {
             let sent = Arc::new(AtomicU64::new(0));
             let attempt = self.attempt(blob, &sent, &tell).await;
@@ -211,9 +213,14 @@ impl Upload {
                     tell(step);
                     return Ok(());
                 }
-                Err(SendError::Broken(reason)) => reason,
+                Err(SendError::Broken(reason)) => {
+                    was_elsewhere = false;
+                    reason
+                }
                 // Asked once more, it may know better.
-                Err(error @ SendError::Elsewhere) if futile == 0 => error.to_string(),
+                Err(error @ SendError::Elsewhere) if !mem::replace(&mut was_elsewhere, true) => {
+                    error.to_string()
+                }
                 Err(error @ (SendError::Gone | SendError::Elsewhere)) => {
                     self.sessions.forget(&self.repository, digest);
                     error.to_string()
