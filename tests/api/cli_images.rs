@@ -90,7 +90,7 @@ fn three_teams(server: &Process) -> [Person<'_>; 3] {
 }
 
 /// How often, and after which pause, it is looked whether numbers have followed a change.
-const COUNT_TRIES: u32 = 300;
+const COUNT_TRIES: u32 = 1_200;
 const COUNT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::support::process::{Folder, Process, files};
 
 const REPOSITORY: &str = "t-main/app";
 /// How long something that is to happen soon may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn staged(folder: &Folder) -> usize {
     files(&folder.data().join("blobs/staging")).len()

@@ -349,6 +349,7 @@ mod workspaces {
                 .delete("/workspaces/acme")
                 .await
                 .expect(204);
+            registry.rights_known().await;
             admin.get("/whoami").await.expect_error(401, "unauthorized");
             token.get("/v2/").await.expect(401);
             registry.running.stop().await;
@@ -429,6 +430,7 @@ mod keys {
             let path = format!("{KEYS}/{}", made["id"].as_str().unwrap());
             admin.delete(&path).await.expect(204);
             refused(admin.delete(&path).await, "not_found", &[]);
+            registry.rights_known().await;
             registry
                 .api(key)
                 .get("/whoami")

@@ -290,8 +290,8 @@ async fn plain_http_is_told_to_use_https() {
 #[tokio::test]
 async fn a_handshake_that_fails_or_does_not_end_is_cut() {
     let registry = start(&Files::of(&Pair::new()), |config| {
-        config.tls.handshake_timeout_seconds = 1;
-        config.server.header_read_timeout_seconds = 1;
+        config.tls.handshake_timeout_seconds = 3;
+        config.server.header_read_timeout_seconds = 3;
     })
     .await;
     for (number, beginning) in [
@@ -337,8 +337,8 @@ async fn a_handshake_under_way_takes_a_place() {
 async fn over_tls_an_idle_connection_is_cut() {
     let pair = Pair::new();
     let registry = start(&Files::of(&pair), |config| {
-        config.server.header_read_timeout_seconds = 1;
-        config.server.response_idle_timeout_seconds = 1;
+        config.server.header_read_timeout_seconds = 3;
+        config.server.response_idle_timeout_seconds = 3;
     })
     .await;
     let url = registry.url(Door::Public);

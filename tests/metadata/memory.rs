@@ -8,7 +8,8 @@ use berth::metadata::{Metadata, NewApiKey, NewPullSecret, RepositoryId, Workspac
 use berth_storage::Digest;
 
 use crate::contracts;
-use crate::fixture::{Fixture, START, WORKSPACE, tag, tag_change, until};
+use crate::fixture::{Fixture, START, WORKSPACE, tag, tag_change};
+use crate::support::ending::{ENDS_WITHIN, seen_within};
 
 contracts![
     no_reader_leaves_an_old_tag_behind_a_commit,
@@ -20,8 +21,8 @@ contracts![
     what_an_undone_change_wrote_is_not_remembered,
 ];
 
-/// Invariant 5: for all of a right's way, so for the memory's part of it in any case.
-const RIGHTS_AGE: Duration = Duration::from_secs(5);
+/// Rights are remembered for so long in any case.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// Reads a tag over and over: what was committed when a read began is the oldest that it may see.
 async fn watch(
@@ -289,22 +290,20 @@ async fn rights_that_another_process_changed_are_seen_in_seconds(fixture: Fixtur
     }
     grant(&fixture).await;
     let other = fixture.open_again().await;
+    let begun = Instant::now();
     assert_eq!(rights(&other).await, [true; 7]);
     let asked = other.reads();
     assert_eq!(rights(&other).await, [true; 7]);
-    assert_eq!(other.reads(), asked, "rights are remembered for a moment");
+    let reads = other.reads();
+    // The memory's age is real time on purpose: the database's and the process's clocks may differ. On a slow machine
+    // the moment may be over.
+    if begun.elapsed() < MOMENT {
+        assert_eq!(reads, asked, "rights are remembered for a moment");
+    }
     withdraw(&fixture).await;
-    // The memory's age is real time on purpose: the database's and the process's clocks may differ.
-    let withdrawn = Instant::now();
-    until("the end of the rights", async || {
-        rights(&other).await == [false; 7]
-    })
-    .await;
-    assert!(
-        withdrawn.elapsed() < RIGHTS_AGE,
-        "{:?}",
-        withdrawn.elapsed()
-    );
+    // Invariant 5 is of all of a right's way, so of the memory's part of it in any case.
+    let look = async || rights(&other).await == [false; 7];
+    seen_within(ENDS_WITHIN, Instant::now(), "the end of the rights", look).await;
 }
 
 async fn a_sole_owner_sees_its_own_changes_of_rights_at_once(fixture: Fixture) {

@@ -241,7 +241,7 @@ async fn closing_ends_although_changes_keep_coming(fixture: Fixture) {
         fixture.metadata.repository(&first).await.unwrap().is_some()
     })
     .await;
-    let closed = tokio::time::timeout(STUCK / 3, fixture.metadata.close()).await;
+    let closed = tokio::time::timeout(STUCK, fixture.metadata.close()).await;
     closed.expect("closing ends");
     let pushes: i64 = writers.await.unwrap().iter().sum();
     let kept = fixture.number("SELECT COUNT(*) FROM repositories").await;

@@ -228,6 +228,8 @@ impl Location {
             }
             config.database.url = Some(url.parse().unwrap());
             config.database.max_connections = 6;
+            // On a slow machine many requests may wait for so few.
+            config.database.acquire_timeout_seconds = 30;
             config.auth.key_wrapping_secret = Some(Secret::new(String::from(WRAPPING_SECRET)));
         }
     }

@@ -13,7 +13,7 @@ use super::calls::Api;
 use super::distribution::{Distribution, Login};
 
 /// How long a start or an end may take before the test fails.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at a process that is to end.
 const POLL: Duration = Duration::from_millis(10);
 

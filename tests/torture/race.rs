@@ -88,6 +88,7 @@ async fn race(database: TestDatabase) {
     let seed = setting("BERTH_TORTURE_SEED", 1);
     println!("{database:?}: {operations} operations, BERTH_TORTURE_SEED={seed}");
     let registry = TestRegistry::start_with(database, |config| {
+        config.collection.workers = 2;
         config.collection.undo_window_seconds = UNDO_WINDOW_SECONDS;
         config.collection.link_grace_seconds = u64::try_from(LINK_GRACE_MS / 1_000).unwrap();
         config.limits.open_uploads_per_workspace = 1_000_000;

@@ -32,12 +32,7 @@ impl Scene {
     }
 
     async fn set_with(database: TestDatabase, change: impl FnOnce(&mut Config)) -> Self {
-        // Rounds are those of the tests, which count what each of them did.
-        let registry = TestRegistry::start_with(database, |config| {
-            config.collection.workers = 0;
-            change(config);
-        })
-        .await;
+        let registry = TestRegistry::start_with(database, change).await;
         let team = registry.team("acme").await;
         Self {
             api: registry.api(&team.admin_key),

@@ -13,9 +13,9 @@ use crate::support::distribution::{Distribution, Login, Reply, image};
 
 const REPOSITORY: &str = "t-main/app";
 /// What a request may take while the database hangs: to wait for a connection, and for one answer.
-const LIMIT: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(30);
 /// How soon everything works again.
-const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERY: Duration = Duration::from_secs(60);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(50);
 /// Requests at one time: more than the pool has connections.
@@ -35,8 +35,8 @@ async fn start() -> Option<(TestRegistry, Line)> {
     let registry = TestRegistry::start_with(TestDatabase::Postgres, move |config| {
         let url = config.database.url.as_ref().unwrap().expose();
         config.database.url = Some(url.replace(&target, &there).parse().unwrap());
-        config.database.acquire_timeout_seconds = 1;
-        config.database.statement_timeout_seconds = 1;
+        config.database.acquire_timeout_seconds = 3;
+        config.database.statement_timeout_seconds = 3;
     })
     .await;
     Some((registry, line))

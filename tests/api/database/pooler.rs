@@ -19,6 +19,8 @@ use crate::support::distribution::image;
 const LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(20);
+/// How often it is tried to start it.
+const TRIES: usize = 5;
 /// Pushes through each server at one time: more than there are connections.
 const PUSHES: usize = 8;
 
@@ -45,6 +47,16 @@ impl Pooler {
             );
             return None;
         };
+        for _ in 0..TRIES {
+            if let Some(pooler) = Self::start_once(program).await {
+                return Some(pooler);
+            }
+        }
+        panic!("pgbouncer ended, {TRIES} times");
+    }
+
+    /// None if it ended: another process may take its port before it does.
+    async fn start_once(program: &str) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         // It refuses to run as root, and then reads its file as somebody else.
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -89,15 +101,18 @@ impl Pooler {
             _folder: folder,
         };
         let since = Instant::now();
-        while TcpStream::connect(address).await.is_err() {
-            assert!(
-                pooler.child.try_wait().unwrap().is_none(),
-                "pgbouncer ended"
-            );
+        loop {
+            let listens = TcpStream::connect(address).await.is_ok();
+            // If it ended, what listens is the one that was faster.
+            if pooler.child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if listens {
+                return Some(pooler);
+            }
             assert!(since.elapsed() < LIMIT, "pgbouncer does not listen");
             tokio::time::sleep(POLL).await;
         }
-        Some(pooler)
     }
 
     /// A registry whose every connection to the database goes through here.

@@ -92,6 +92,13 @@ impl Scene {
             images.flush_pulls().await.unwrap();
             images.count_now().await.unwrap();
         }
+        if self.registry.servers().count() > 1 {
+            // What a server was counting meanwhile it may have stored after another one's newer numbers. Now none is
+            // at it that began before.
+            let http = &self.registry.running.http;
+            http.metadata.note_everything_changed();
+            http.images.count_now().await.unwrap();
+        }
     }
 
     async fn end(self) {

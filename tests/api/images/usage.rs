@@ -175,8 +175,8 @@ async fn counters_come_by_themselves_and_are_there_after_a_restart() {
                     tick.tick().await;
                 }
             };
-            let waited = tokio::time::timeout(std::time::Duration::from_secs(30), waiting);
-            waited.await.expect("the counters come within seconds");
+            let waited = tokio::time::timeout(std::time::Duration::from_secs(120), waiting);
+            waited.await.expect("the counters come by themselves");
         };
         counted(&admin).await;
         let key = registry.key_of("shop", "viewer").await;

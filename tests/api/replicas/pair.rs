@@ -1,5 +1,6 @@
 //! Two servers on one database and one bucket, each spoken to by itself.
 
+use berth::config::Config;
 use berth::http::Door;
 
 use crate::support::TestRegistry;
@@ -20,10 +21,15 @@ pub(super) struct Pair {
 impl Pair {
     /// None where this run is about one server.
     pub(super) async fn start() -> Option<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With a configuration that differs from the defaults.
+    pub(super) async fn start_with(change: impl FnOnce(&mut Config)) -> Option<Self> {
         if TestDatabase::chosen() != TestDatabase::Replicas {
             return None;
         }
-        let registry = TestRegistry::start().await;
+        let registry = TestRegistry::start_with(TestDatabase::Replicas, change).await;
         let urls = registry.servers().map(|server| server.url(Door::Public));
         let urls: Vec<String> = urls.map(Option::unwrap).collect();
         assert_eq!(urls.len(), 2);

@@ -1,6 +1,6 @@
 //! Aliases: what a shared image answers in the other workspace, what it refuses, and how it ends.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use berth::http::Door;
 use reqwest::Method;
@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 use super::{APP, Scene, denied, items};
 use crate::support::database::TestDatabase;
 use crate::support::distribution::{Content, Distribution, Login, Reply, image};
-
-/// How long a share may work at another replica after it has ended: what the contract promises.
-const LIMIT: Duration = Duration::from_secs(5);
+use crate::support::ending::{ENDS_WITHIN, seen_within};
 
 /// Pulls everything there is of the image by its alias.
 async fn pull_all(scene: &Scene, docker: &Distribution, alias: &str) {
@@ -233,10 +231,8 @@ async fn an_ended_share_ends_at_another_replica_within_five_seconds() {
     scene.acme.unshare(APP, &scene.beta).await.expect(200);
     let since = Instant::now();
     for docker in [&there, &token] {
-        while docker.get(&path).await.status != 404 {
-            assert!(since.elapsed() < LIMIT, "it still pulls");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let look = async || docker.get(&path).await.status == 404;
+        seen_within(ENDS_WITHIN, since, "the end of the share", look).await;
     }
     second.running.stop().await;
     scene.stop().await;

@@ -112,22 +112,32 @@ impl Scene {
     }
 }
 
+/// Over the connections of the registry: another client takes its time to be made.
 pub(crate) async fn exchange(registry: &TestRegistry, token: &str, scope: Option<&str>) -> Reply {
-    exchange_at(&registry.url(Door::Public), token, scope).await
+    let nobody = registry.distribution(Door::Public, Login::Nobody);
+    post_as(&nobody, &good_fields(token, scope)).await
 }
 
 async fn exchange_at(url: &str, token: &str, scope: Option<&str>) -> Reply {
+    post(url, &good_fields(token, scope)).await
+}
+
+fn good_fields<'a>(token: &'a str, scope: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut fields = vec![
         ("grant_type", GRANT_TYPE),
         ("subject_token_type", JWT),
         ("subject_token", token),
     ];
     fields.extend(scope.map(|scope| ("scope", scope)));
-    post(url, &fields).await
+    fields
 }
 
 async fn post(url: &str, fields: &[(&str, &str)]) -> Reply {
     let nobody = Distribution::new(&crate::support::client(), url, Login::Nobody);
+    post_as(&nobody, fields).await
+}
+
+async fn post_as(nobody: &Distribution, fields: &[(&str, &str)]) -> Reply {
     Reply::of(form(nobody.request(Method::POST, PATH), fields)).await
 }
 

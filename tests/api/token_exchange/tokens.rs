@@ -380,10 +380,11 @@ async fn a_slow_issuer_keeps_nobody_behind_a_doubtful_address_waiting() {
         issuer.put(KEYS, Page::Held);
     }
     let (token, of_other) = (scene.token(), key.sign(&other.claims("default")));
+    let docker = scene.registry.with_key(&team.admin_key);
+    // The registry does not wait for an issuer for long: what happens meanwhile is as little as can be.
     let meanwhile = async {
         scene.issuer.until_asked(KEYS).await;
         other.until_asked(KEYS).await;
-        let docker = scene.registry.with_key(&team.admin_key);
         docker.get("/v2/").await.expect(200);
         scene.issuer.publish(&[&scene.key]);
         other.publish(&[&key]);
