@@ -80,6 +80,8 @@ impl LocalStore {
         offset: u64,
     ) -> Result<StagingFile, StoreError> {
         if self.size(key)?.is_some() {
+            // Whoever published it may have ended before the name was durable, and the caller builds on it.
+            sync_parent(&self.root.join(key.object_path()))?;
             return Err(StoreError::AlreadyPublished { key });
         }
         let path = self.root.join(key.staging_path());
@@ -136,6 +138,7 @@ impl LocalStore {
         match fs::hard_link(&staging, &object) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                sync_parent(&object)?;
                 return Err(StoreError::AlreadyPublished { key });
             }
             Err(error) => return Err(StoreError::from_io("publish", object, error)),
@@ -146,6 +149,11 @@ impl LocalStore {
             tracing::warn!(%key, %error, "could not remove the staging name of a published object");
         }
         Ok(())
+    }
+
+    /// Makes the names of all objects durable, also of those whose publisher ended before it did.
+    pub(crate) fn sync_names(&self) -> Result<(), StoreError> {
+        object_folders().try_for_each(|folder| sync_folder(&self.root.join(folder)))
     }
 
     pub(crate) fn discard_staging(&self, key: ObjectKey) -> Result<(), StoreError> {

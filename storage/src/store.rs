@@ -190,6 +190,20 @@ impl Store {
         self.remove_staging(lease).await
     }
 
+    /// Makes all objects durable that are there. Only those need it whose writer ended while it published.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn sync_names(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Local { folder, .. } => {
+                let folder = Arc::clone(folder);
+                blocking(move || folder.sync_names()).await
+            }
+            Backend::S3(_) | Backend::Memory(_) => Ok(()),
+        }
+    }
+
     /// Reads bytes `range.start` up to, not including, `range.end` of an object.
     ///
     /// # Errors

@@ -25,6 +25,9 @@ pub(crate) struct S3Progress {
     /// What follows the parts, in order.
     #[serde(rename = "tails", default)]
     pub(super) tails: Vec<Tail>,
+    /// The names of tails that the last request joined into a longer one: the next one removes them.
+    #[serde(rename = "joined", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) joined: Vec<String>,
 }
 
 /// Bytes that do not fill a part yet, as an object of their own.
@@ -44,6 +47,7 @@ impl S3Progress {
             part_bytes,
             parts: Vec::new(),
             tails: Vec::new(),
+            joined: Vec::new(),
         }
     }
 
@@ -101,6 +105,7 @@ mod tests {
                 name: String::from("tail-1"),
                 bytes: 7,
             }],
+            joined: vec![String::from("tail-0")],
         }
     }
 

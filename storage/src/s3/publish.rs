@@ -48,7 +48,7 @@ impl S3Upload {
     }
 
     async fn make(&mut self, size_bytes: u64) -> Result<(), StoreError> {
-        let permit = self.store.permit().await;
+        let permit = self.store.permit(&self.last).await;
         self.lease.check()?;
         let last = self.store.load(self.key, &self.last).await?;
         let Some(upload_id) = self.upload_id.clone() else {
@@ -172,7 +172,7 @@ impl S3Upload {
         algorithm: crate::DigestAlgorithm,
     ) -> Result<Digest, StoreError> {
         if self.upload_id.is_none() && !self.completed {
-            let _permit = self.store.permit().await;
+            let _permit = self.store.permit(&self.last).await;
             let bytes = self.store.load(self.key, &self.last).await?;
             let mut hasher = Hasher::new(algorithm);
             hasher.update(&bytes);

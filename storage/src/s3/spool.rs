@@ -17,7 +17,7 @@ use crate::error::StoreError;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// So many bytes need no file: most blobs that are no layers are smaller.
-const MEMORY_BYTES: usize = 64 * 1024;
+pub(super) const MEMORY_BYTES: usize = 64 * 1024;
 /// What the name of a file here starts with; others are not ours to remove.
 const NAME: &str = "part-";
 

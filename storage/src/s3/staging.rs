@@ -3,6 +3,7 @@
 //! Owns the names below `staging/<uuid>/`. Each is drawn anew, so that of two writers of one upload neither writes over
 //! what the other one has recorded.
 
+use futures_util::{TryStreamExt, stream};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutPayload};
@@ -21,6 +22,8 @@ const NOTE: &str = "multipart-";
 const TAIL: &str = "tail-";
 /// The longest id of a multipart upload that is believed.
 const MAX_ID_BYTES: u64 = 4096;
+/// Objects that are removed at one time.
+const REMOVED_AT_ONCE: usize = 16;
 
 impl S3Store {
     /// Begins a multipart upload of the object. The note that names it comes before its first byte, so that whoever
@@ -75,10 +78,23 @@ impl S3Store {
             self.abort(&object, &String::from_utf8_lossy(&content))
                 .await?;
         }
-        for path in &paths {
-            self.remove(path).await?;
-        }
-        Ok(())
+        self.remove_all(paths).await
+    }
+
+    /// Removes what an upload no longer needs, by name.
+    pub(super) async fn remove_staged(
+        &self,
+        key: ObjectKey,
+        names: &[String],
+    ) -> Result<(), StoreError> {
+        let paths = names.iter().map(|name| self.staged(key, name));
+        self.remove_all(paths.collect()).await
+    }
+
+    async fn remove_all(&self, paths: Vec<Path>) -> Result<(), StoreError> {
+        stream::iter(paths.into_iter().map(Ok))
+            .try_for_each_concurrent(REMOVED_AT_ONCE, async |path| self.remove(&path).await)
+            .await
     }
 
     /// Aborts a multipart upload; that it has ended is fine.
@@ -95,7 +111,6 @@ impl S3Store {
     }
 
     pub(crate) async fn staged_keys(&self) -> Result<Vec<ObjectKey>, StoreError> {
-        use futures_util::TryStreamExt;
         use object_store::ObjectStore;
 
         let folder = under(&self.root, STAGING);

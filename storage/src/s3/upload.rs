@@ -17,7 +17,7 @@ use object_store::{Error, ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
 
 use super::progress::{S3Progress, Tail};
-use super::spool::Spool;
+use super::spool::{MEMORY_BYTES, Spool};
 use super::{S3Store, failed};
 use crate::blocking::{blocking, joined};
 use crate::error::StoreError;
@@ -56,6 +56,8 @@ pub(crate) struct S3Upload {
     full: VecDeque<Run>,
     /// What comes after them.
     pub(super) last: Run,
+    /// The names of tails that the bytes of later ones hold too, as the caller's row has it: nobody needs them.
+    joined: Vec<String>,
     /// Whether the object has been made of it.
     pub(super) completed: bool,
 }
@@ -75,6 +77,7 @@ impl S3Upload {
                 tails: progress.tails,
                 spool: store.spool.spool(),
             },
+            joined: progress.joined,
             store: Arc::clone(store),
             completed: false,
         }
@@ -136,6 +139,9 @@ impl S3Upload {
     /// Waits until the store has every part that is full, and keeps the rest for the next request.
     pub(crate) async fn pause(&mut self) -> Result<Vec<u8>, StoreError> {
         self.settle().await?;
+        self.store.remove_staged(self.key, &self.joined).await?;
+        self.joined.clear();
+        let mut joined = Vec::new();
         if self.last.spool.len() > 0 {
             let spooled = std::mem::replace(&mut self.last.spool, self.store.spool.spool());
             let kept = self.last.tails.len() - self.tails_to_join(spooled.len());
@@ -143,16 +149,18 @@ impl S3Upload {
                 tails: self.last.tails.split_off(kept),
                 spool: spooled,
             };
-            let _permit = self.store.permit().await;
+            let _permit = self.store.permit(&run).await;
             let bytes = self.store.load(self.key, &run).await?;
             let tail = self.store.put_tail(self.key, bytes).await?;
             self.last.tails.push(tail);
+            joined.extend(run.tails.into_iter().map(|tail| tail.name));
         }
         let progress = S3Progress {
             upload_id: self.upload_id.as_deref().map(str::to_owned),
             part_bytes: self.part_bytes,
             parts: self.parts.clone(),
             tails: self.last.tails.clone(),
+            joined,
         };
         Ok(progress.encode())
     }
@@ -217,7 +225,7 @@ impl Part {
     /// Sends the part and gives its entity tag.
     async fn put(self) -> Result<String, StoreError> {
         let key = self.lease.key();
-        let _permit = self.store.permit().await;
+        let _permit = self.store.permit(&self.run).await;
         self.lease.check()?;
         let bytes = self.store.load(key, &self.run).await?;
         // The disk has room again while the part is sent.
@@ -229,12 +237,16 @@ impl Part {
 }
 
 impl S3Store {
-    /// A place in memory for one part.
-    pub(super) async fn permit(&self) -> tokio::sync::OwnedSemaphorePermit {
+    /// A place in memory for one part. So few bytes that their upload holds them in memory anyway need none, and do
+    /// not wait behind large parts.
+    pub(super) async fn permit(&self, run: &Run) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        if run.len() < MEMORY_BYTES as u64 {
+            return None;
+        }
         // Cannot fail: nobody closes the budget.
         loop {
             if let Ok(permit) = Arc::clone(&self.budget).acquire_owned().await {
-                return permit;
+                return Some(permit);
             }
         }
     }
@@ -262,7 +274,7 @@ impl S3Store {
             })
     }
 
-    /// Reads a run into memory. Whoever calls this has a permit.
+    /// Reads a run into memory. Whoever calls this has asked for a permit.
     pub(super) async fn load(
         self: &Arc<Self>,
         key: ObjectKey,

@@ -21,6 +21,8 @@ pub(crate) enum Weather {
     CutsAnswersAfter(u64),
     /// Of what a client sends in large pieces, the last byte of each is another one.
     Corrupts,
+    /// What a client sends in large pieces goes no further.
+    HoldsLarge,
     /// The answer to a POST that completes a multipart upload never comes: its connection is cut instead.
     LosesCompletion,
     /// So many times, a PUT of what must not be there yet is refused because of another one at this moment.
@@ -156,6 +158,15 @@ impl Connection {
                     if from_client && bytes.len() == PIECE_BYTES {
                         bytes[PIECE_BYTES - 1] ^= 1;
                         self.harm();
+                    }
+                }
+                Weather::HoldsLarge => {
+                    if from_client && bytes.len() == PIECE_BYTES {
+                        self.harm();
+                        let other = |weather: &Weather| *weather != Weather::HoldsLarge;
+                        if self.weather.wait_for(other).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Weather::LosesCompletion => {
