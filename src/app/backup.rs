@@ -20,6 +20,8 @@ use crate::metadata::{Snapshot, SnapshotBlob};
 
 /// The file whose lock says that a backup into this folder runs, and that the folder holds backups.
 const BACKUP_LOCK_FILE: &str = "backup.lock";
+/// The folder of the objects.
+const BLOBS_FOLDER: &str = "blobs";
 /// The copy of the database until its objects are there.
 const NEW_DATABASE_FILE: &str = "berth.db.new";
 /// The folder of the signing keys, and the files beside it that a backup takes along.
@@ -77,9 +79,10 @@ pub async fn backup(
         "there is no installation in {}: name its folder by --data-dir, or its configuration by --config",
         config.server.data_dir.display()
     );
-    let _running = own_backup_folder(to, &config.server.data_dir)?;
-    let source = open_blobs(&config.blobs_path()).await?;
-    let target = open_blobs(&to.join("blobs")).await?;
+    let blobs = config.blobs_path();
+    let _running = own_backup_folder(to, &[&config.server.data_dir, &blobs])?;
+    let source = open_blobs(&blobs).await?;
+    let target = open_blobs(&to.join(BLOBS_FOLDER)).await?;
     let new_database = to.join(NEW_DATABASE_FILE);
     remove(&new_database)?;
     let mut snapshot = Snapshot::take(&database, &new_database)
@@ -105,6 +108,8 @@ pub async fn backup(
         remove(&new_database)?;
         return Ok(report);
     }
+    // Of those that were there already, some may be of a run that broke off.
+    target.sync_names().await?;
     copy_keys(&config.server.data_dir, to)?;
     fs::rename(&new_database, to.join(DATABASE_FILE))
         .context("the copy of the database cannot be put in its place")?;
@@ -114,23 +119,32 @@ pub async fn backup(
     Ok(report)
 }
 
-/// Makes the folder, or sees that it holds backups, and no running installation.
-fn own_backup_folder(to: &Path, data_dir: &Path) -> anyhow::Result<File> {
+/// Makes the folder, or sees that it holds backups, and nothing that is served or of the installation itself.
+fn own_backup_folder(to: &Path, own: &[&Path]) -> anyhow::Result<File> {
     let is_new = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => true,
     };
     make_private_folder(to).with_context(|| format!("{} cannot be made", to.display()))?;
-    let (to, data_dir) = (to.canonicalize()?, data_dir.canonicalize()?);
-    anyhow::ensure!(
-        !to.starts_with(&data_dir) && !data_dir.starts_with(&to),
-        "the backup cannot lie in the data folder, nor around it: name another folder, best on another disk"
-    );
-    anyhow::ensure!(
-        !to.join(LOCK_FILE).exists(),
-        "{} has been served from, and is an installation now: back up into another folder",
-        to.display()
-    );
+    let to = to.canonicalize()?;
+    for folder in own {
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("{} cannot be found", folder.display()))?;
+        anyhow::ensure!(
+            !to.starts_with(&folder) && !folder.starts_with(&to),
+            "the backup cannot lie in {}, a folder of the installation, nor around it: name another one, best on \
+             another disk",
+            folder.display()
+        );
+    }
+    for served in [to.clone(), to.join(BLOBS_FOLDER)] {
+        anyhow::ensure!(
+            !served.join(LOCK_FILE).exists(),
+            "{} has been served from, and is an installation's now: back up into another folder",
+            served.display()
+        );
+    }
     let lock_file = to.join(BACKUP_LOCK_FILE);
     anyhow::ensure!(
         is_new || lock_file.exists(),

@@ -177,7 +177,7 @@ async fn a_backup_goes_into_no_folder_that_holds_something_else() {
     let server = Folder::new().start(&[]);
     let data = server.data();
     let inside = refused(&data, &data.join("backup"));
-    assert!(inside.contains("data folder"), "{inside}");
+    assert!(inside.contains("a folder of the installation"), "{inside}");
     let full = tempfile::tempdir().unwrap();
     fs::write(full.path().join("letter.txt"), "dear").unwrap();
     let notes = refused(&data, full.path());
@@ -192,4 +192,22 @@ async fn a_backup_goes_into_no_folder_that_holds_something_else() {
     fs::write(backup.path().join("berth.lock"), "").unwrap();
     let notes = refused(&data, backup.path());
     assert!(notes.contains("served from"), "{notes}");
+
+    // Its blobs alone may be served, by an installation whose data lies elsewhere.
+    let backup = tempfile::tempdir().unwrap();
+    backed_up(&data, backup.path());
+    let blobs = backup.path().join("blobs");
+    fs::write(blobs.join("berth.lock"), "").unwrap();
+    let notes = refused(&data, backup.path());
+    assert!(notes.contains("served from"), "{notes}");
+    fs::remove_file(blobs.join("berth.lock")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_berth"))
+        .args(["backup", "--data-dir"])
+        .args([&data, Path::new("--to"), backup.path()])
+        .env_clear()
+        .env("BERTH_STORAGE__PATH", &blobs)
+        .output()
+        .unwrap();
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(notes.contains("a folder of the installation"), "{notes}");
 }
