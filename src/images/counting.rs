@@ -77,10 +77,12 @@ impl Images {
         for prefix in &changed.prefixes {
             workspaces.extend(self.metadata.workspace_of_prefix(prefix).await?);
         }
+        // One that cannot be counted must not keep the others from it.
+        let mut counted = Ok(());
         for workspace in workspaces {
-            self.count_workspace(&workspace).await?;
+            counted = counted.and(self.count_workspace(&workspace).await);
         }
-        Ok(())
+        counted
     }
 
     async fn count_everything(&self) -> Result<(), MetadataError> {

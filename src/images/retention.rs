@@ -19,7 +19,7 @@ use super::deletions::Gone;
 use super::names;
 use super::protection::{Going, Protection};
 use super::sharing::HOLDERS_NAMED;
-use super::tags::own_image;
+use super::tags::hold_own_image;
 use super::{Images, RequestError, hold};
 use crate::audit;
 use crate::auth::{Granted, Manage, Manager, Pull, ToAdminister, ToRead};
@@ -255,10 +255,8 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
-        let repository = own_image(&mut change, granted, "how long its tags stay is set").await?;
-        change.lock(repository.id, Lock::Shared).await?;
-        // It may have been deleted while we waited for the lock.
-        let repository = own_image(&mut change, granted, "how long its tags stay is set").await?;
+        let what = "how long its tags stay is set";
+        let repository = hold_own_image(&mut change, granted, Lock::Shared, what).await?;
         let text = policy.map(RetentionPolicy::text);
         change
             .set_image_policy(&repository.workspace_id, repository.id, text.as_deref())
@@ -512,23 +510,21 @@ impl Images {
                 if mode.is_full() {
                     return Ok(mode.tell(verdict(image, candidate, true, String::new())));
                 }
-                let mut change = self.metadata.look().await?;
-                let kept = match change.repository(&image.name).await? {
-                    Some(repository) if repository.id == image.id => {
-                        self.why_kept(&mut change, &repository, candidate, now)
-                            .await?
-                    }
-                    Some(_) | None => Some(String::from("the image is being deleted")),
-                };
-                drop(change);
-                let verdict = match kept {
+                let verdict = match self.why_kept_now(image, candidate, now).await? {
                     None => verdict(image, candidate, true, rule.to_owned()),
                     Some(reason) => verdict(image, candidate, false, reason),
                 };
                 Ok(mode.tell(verdict))
             }
             Mode::Apply(retained) => {
-                match with_retries!(self.delete_candidate(image, candidate, rule, now).await) {
+                // What is kept for long takes no lock at each look: pushes to the image wait for that.
+                let settled = match self.why_kept_now(image, candidate, now).await {
+                    Ok(None) => {
+                        with_retries!(self.delete_candidate(image, candidate, rule, now).await)
+                    }
+                    kept => kept.map(|_| false),
+                };
+                match settled {
                     Ok(true) => retained.deleted += 1,
                     Ok(false) => {}
                     Err(error) => {
@@ -541,6 +537,23 @@ impl Images {
                 }
                 Ok(true)
             }
+        }
+    }
+
+    /// What keeps a candidate as things are now, if anything does.
+    async fn why_kept_now(
+        &self,
+        image: &RetainedImage,
+        candidate: &Candidate<'_>,
+        now: Millis,
+    ) -> Result<Option<String>, RequestError> {
+        let mut change = self.metadata.look().await?;
+        match change.repository(&image.name).await? {
+            Some(repository) if repository.id == image.id => {
+                self.why_kept(&mut change, &repository, candidate, now)
+                    .await
+            }
+            Some(_) | None => Ok(Some(String::from("the image is being deleted"))),
         }
     }
 
@@ -646,7 +659,13 @@ impl Images {
                     return Ok(Some(String::from("it was pushed or tagged meanwhile")));
                 }
             }
-            Candidate::Referrer(_) => {}
+            Candidate::Referrer(digest) => match change.subject_of(repository.id, digest).await? {
+                Some((_, false)) => {}
+                Some((subject, true)) => {
+                    return Ok(Some(format!("its subject {subject} is here again")));
+                }
+                None => return Ok(Some(String::from("it is being deleted"))),
+            },
         }
         let leases = LeaseFilter {
             repository: repository.id,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::names;
-use super::tags::own_image;
+use super::tags::hold_own_image;
 use super::{ImageDetails, Images, RequestError};
 use crate::audit;
 use crate::auth::{Granted, Manage, Manager, RegistryHosts, Right, ToAdminister};
@@ -111,10 +111,8 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
-        let repository = own_image(&mut change, granted, "it is set up").await?;
-        change.lock(repository.id, Lock::Exclusive).await?;
-        // It may have been deleted, or set up otherwise, while we waited for the lock.
-        let repository = own_image(&mut change, granted, "it is set up").await?;
+        let repository =
+            hold_own_image(&mut change, granted, Lock::Exclusive, "it is set up").await?;
         let settings = ImageSettings {
             protected: request.protected.unwrap_or(repository.protected),
             immutable_tags: request

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::catalogue::Readable;
-use super::{Images, RequestError, find_in, names};
+use super::{Images, RequestError, find_in, hold, names};
 use crate::audit;
 use crate::auth::{Granted, InUse, InUseReason, Manager, Push, ToChange, ToRead};
 use crate::clock::Millis;
@@ -303,10 +303,8 @@ impl Images {
         let now = self.clock.now();
         let mut change = self.metadata.begin().await?;
         granted.confirm(&mut change, now).await?;
-        let repository = own_image(&mut change, granted, "its tags move").await?;
-        change.lock(repository.id, Lock::Shared).await?;
-        // It may have been deleted, or set up otherwise, while we waited for the lock.
-        let repository = own_image(&mut change, granted, "its tags move").await?;
+        let repository =
+            hold_own_image(&mut change, granted, Lock::Shared, "its tags move").await?;
         let tags = BTreeSet::from([tag.clone()]);
         change.lock_tags(repository.id, &tags).await?;
         let current = change.tag(repository.id, tag).await?;
@@ -354,16 +352,17 @@ struct Promotion {
 /// In place of a row of the history: where the tag points now.
 const PRESENT: &str = "present";
 
-/// The image, unless it is another workspace's: `what` happens only there.
-pub(super) async fn own_image<P: crate::auth::Permission>(
+/// Holds the image, unless it is another workspace's: `what` happens only there.
+pub(super) async fn hold_own_image<P: crate::auth::Permission>(
     change: &mut Transaction,
     granted: &Granted<P>,
+    lock: Lock,
     what: &str,
 ) -> Result<Repository, RequestError> {
     let name = granted.repository();
     let found = find_in(change, name).await?;
     if found.share_id.is_none() {
-        return Ok(found);
+        return Ok(hold(change, name, &found, lock).await?);
     }
     Err(RequestError::Forbidden(format!(
         "\"{name}\" is shared by {}: it can be pulled here, and {what} only there",
