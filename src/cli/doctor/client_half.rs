@@ -27,6 +27,8 @@ const PULL_ADDRESS: &str = "pull address";
 struct Login {
     client: Client,
     credential: Credential,
+    /// What goes to the pull address, if that is less: the address may be another installation's by mistake.
+    credential_to_pull: Option<Credential>,
     artifact: Artifact,
     prober: Prober,
     api: Url,
@@ -132,12 +134,18 @@ fn log_in(
     report.tell(LOGIN, Finding::Ok(detail))?;
     report.begin(CREDENTIAL)?;
     let artifact = Artifact::make()?;
-    match Credential::ask(&client, &artifact) {
-        Ok(credential) => {
+    let asked = Credential::ask(&client, &artifact).and_then(|credential| {
+        let is_less = credential.no_push.is_none() && credential.has_pull_address();
+        let to_pull = is_less.then(|| Credential::ask_to_pull(&client, &artifact));
+        Ok((credential, to_pull.transpose()?))
+    });
+    match asked {
+        Ok((credential, credential_to_pull)) => {
             report.tell(CREDENTIAL, credential.finding())?;
             Ok(Some(Login {
                 client,
                 credential,
+                credential_to_pull,
                 artifact,
                 prober,
                 api: target.url,
@@ -196,7 +204,7 @@ impl Login {
     ) -> anyhow::Result<()> {
         pulls.at(&self.source(REGISTRY, base), report)?;
         let credential = &self.credential;
-        if credential.pull_host() == credential.push_host() {
+        if !credential.has_pull_address() {
             let why = "it is the registry's address: server.pull_url is not set";
             return Ok(report.skip(&[PULL_ADDRESS], why)?);
         }
@@ -218,9 +226,16 @@ impl Login {
         Source {
             who,
             base,
-            credential: &self.credential,
+            credential: self.credential_at(who),
             prober: &self.prober,
         }
+    }
+
+    fn credential_at(&self, who: &str) -> &Credential {
+        let to_pull = self.credential_to_pull.as_ref();
+        to_pull
+            .filter(|_| who == PULL_ADDRESS)
+            .unwrap_or(&self.credential)
     }
 
     /// Reaches an address and checks how it lets clients in; the name of its service if it does.
@@ -267,16 +282,17 @@ impl Login {
         let detail = format!("401 with Bearer, for the service {}", found.service);
         report.tell(&challenge, Finding::Ok(detail))?;
         let is_pull_door = who == PULL_ADDRESS;
+        let credential = self.credential_at(who);
         let visit = Visit {
             who,
             base,
-            repository: &self.credential.repository(&self.credential.image),
+            repository: &credential.repository(&credential.image),
             actions: if is_pull_door {
                 "pull"
             } else {
-                self.credential.actions()
+                credential.actions()
             },
-            credential: &self.credential,
+            credential,
         };
         visit.tokens(&found, &self.prober, report)?;
         Ok(Some(found.service))

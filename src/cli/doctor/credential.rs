@@ -31,21 +31,28 @@ pub(super) struct Credential {
 impl Credential {
     /// One that may pull and push the image of the checks; else one that may pull what the workspace has.
     pub(super) fn ask(client: &Client, artifact: &Artifact) -> Result<Self, ClientError> {
-        let target = format!("{}:{TAG}", artifact.image);
-        let body = json!({ "targetImage": target, "actions": ["pull", "push"] });
-        match client.post(&["registry", "credentials"], &body) {
-            Ok(answer) => Self::read(client, answer, artifact),
+        match Self::to(&["pull", "push"], client, artifact) {
             Err(ClientError::Refused(refusal)) if refusal.code == "forbidden" => {
-                let answer = client.post(
-                    &["registry", "credentials"],
-                    &json!({ "actions": ["pull"] }),
-                )?;
+                let body = json!({ "actions": ["pull"] });
+                let answer = client.post(&["registry", "credentials"], &body)?;
                 let mut credential = Self::read(client, answer, artifact)?;
                 credential.no_push = Some(refusal.message);
                 Ok(credential)
             }
-            Err(error) => Err(error),
+            asked => asked,
         }
+    }
+
+    /// One that may pull the image of the checks and nothing else: for an address that has no business with pushes.
+    pub(super) fn ask_to_pull(client: &Client, artifact: &Artifact) -> Result<Self, ClientError> {
+        Self::to(&["pull"], client, artifact)
+    }
+
+    fn to(actions: &[&str], client: &Client, artifact: &Artifact) -> Result<Self, ClientError> {
+        let target = format!("{}:{TAG}", artifact.image);
+        let body = json!({ "targetImage": target, "actions": actions });
+        let answer = client.post(&["registry", "credentials"], &body)?;
+        Self::read(client, answer, artifact)
     }
 
     fn read(
@@ -82,6 +89,11 @@ impl Credential {
 
     pub(super) fn pull_host(&self) -> &str {
         host(&self.pull_registry)
+    }
+
+    /// Whether pulls have an address of their own.
+    pub(super) fn has_pull_address(&self) -> bool {
+        self.pull_host() != self.push_host()
     }
 
     /// The full name of an image of the workspace.

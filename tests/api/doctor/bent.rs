@@ -11,7 +11,7 @@ use hyper::client::conn::http1::handshake;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 pub(super) type Answer = Response<Full<Bytes>>;
@@ -78,6 +78,18 @@ impl Bent {
 
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Ends it. Nobody else gets its address, where nothing listens any more, until what is given back is dropped.
+    pub(super) async fn end(mut self) -> TcpSocket {
+        self.accepting.abort();
+        // When the task is over, its listener is closed.
+        let _ = (&mut self.accepting).await;
+        let held = TcpSocket::new_v4().unwrap();
+        // Its connections may be there still.
+        held.set_reuseaddr(true).unwrap();
+        held.bind(self.address).unwrap();
+        held
     }
 }
 

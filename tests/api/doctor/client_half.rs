@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::header::{HeaderValue, LOCATION};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use super::bent::{Answer, Asked, Bent};
 use super::{Patient, start};
@@ -116,11 +116,11 @@ async fn both_addresses_are_checked_and_the_pull_door_takes_no_pushes() {
     let diagnosis = patient.asks().await;
     diagnosis.warns(
         "pull address: read-only",
-        "answered with 202",
+        "answered with 403",
         "server.pull_listen",
     );
     assert_eq!(diagnosis.code, 0);
-    drop(pull);
+    let _held = pull.end().await;
     let diagnosis = patient.asks().await;
     diagnosis
         .fails("pull address: connection", "refused", "firewall")
@@ -131,9 +131,10 @@ async fn both_addresses_are_checked_and_the_pull_door_takes_no_pushes() {
 
 #[tokio::test]
 async fn a_server_that_is_down_and_a_name_that_is_not_known_are_told_apart() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let closed = TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let url = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
     let diagnosis = Patient::at(&url, "berth_key").asks().await;
     diagnosis
         .ok("API: name")
