@@ -12,6 +12,7 @@ declare -A package_of=(
   [skopeo]=skopeo
   [containerd]=containerd
   [ctr]=containerd
+  [runc]=runc
   [busybox]=busybox-static
   [nginx]=nginx-light
   [pg_lsclusters]=postgresql

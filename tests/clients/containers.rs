@@ -32,7 +32,9 @@ pub(crate) struct Podman;
 impl Program for Podman {
     const NAME: &'static str = "podman";
 
+    // runc runs where control groups are of both versions at once; the default, crun, refuses that.
     const OPTIONS: &'static [&'static str] = &[
+        "--runtime=runc",
         "--storage-driver=vfs",
         "--cgroup-manager=cgroupfs",
         "--events-backend=file",

@@ -1,8 +1,8 @@
 //! `berth image push` and `build`, with a daemon that says what the test wrote down.
 
 use base64::Engine as _;
+use berth_storage::{Digest, DigestAlgorithm};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -335,9 +335,9 @@ fn layout_of(config: &str) -> TempDir {
     let blobs = folder.path().join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
     let keep = |bytes: &str| {
-        let hex = hex::encode(Sha256::digest(bytes));
-        std::fs::write(blobs.join(&hex), bytes).unwrap();
-        (format!("sha256:{hex}"), bytes.len())
+        let digest = Digest::of(DigestAlgorithm::Sha256, bytes.as_bytes());
+        std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        (digest.to_string(), bytes.len())
     };
     let (digest, size) = keep(config);
     let manifest = json!({
