@@ -276,7 +276,7 @@ impl Collector {
         for worker in 0..self.0.workers {
             // One after the other, so that they find different work.
             let delay = INTERVAL * worker / self.0.workers;
-            workers.spawn(self.clone().work(delay, stop.clone()));
+            workers.spawn(self.clone().work(delay, worker == 0, stop.clone()));
         }
         while let Some(ended) = workers.join_next().await {
             if let Err(error) = ended {
@@ -285,14 +285,15 @@ impl Collector {
         }
     }
 
-    async fn work(self, delay: Duration, mut stop: watch::Receiver<bool>) {
+    /// `measures`: counting what waits costs more the more it is, so one worker of a server does it.
+    async fn work(self, delay: Duration, measures: bool, mut stop: watch::Receiver<bool>) {
         let start = tokio::time::Instant::now() + delay;
         let mut interval = tokio::time::interval_at(start, INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let working = async {
                 interval.tick().await;
-                self.work_once().await;
+                self.work_once(measures).await;
             };
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -301,7 +302,7 @@ impl Collector {
         }
     }
 
-    async fn work_once(&self) {
+    async fn work_once(&self, measures: bool) {
         let done = async {
             let paused = self.paused().await?;
             self.0.metrics.set_collection_paused(paused.is_some());
@@ -316,7 +317,9 @@ impl Collector {
                     "the clock has jumped: nothing is collected until it is right again, or has stayed for this long"
                 ),
             }
-            self.queues(self.now().await?).await?;
+            if measures {
+                self.queues(self.now().await?).await?;
+            }
             Ok::<(), CollectError>(())
         };
         if let Err(error) = done.await {

@@ -39,7 +39,7 @@ pub(crate) const HARDENED: [&str; 5] = [
 ];
 
 /// How long something that is to happen soon may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// Builds the image once; gives the size of the program in it, in bytes.
 pub(crate) fn built() -> u64 {
@@ -86,7 +86,7 @@ fn build_binary(docker: &Docker) -> u64 {
     .expect("a small file is written");
     let context = context.path().to_string_lossy();
     docker
-        .run(&["build", "--tag", BINARY, &context])
+        .run(&["build", "--no-cache", "--tag", BINARY, &context])
         .succeeded();
     std::fs::metadata(&program)
         .expect("the program was copied")

@@ -21,7 +21,7 @@ const CONFIGURATION: &str = "version = 2\n\
     disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.internal.v1.opt\"]\n";
 
 /// How long the engine may take to start.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// What is imported has this name until it is given another one.
 const IMPORTED: &str = "imported";

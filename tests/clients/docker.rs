@@ -29,7 +29,7 @@ pub(crate) const PROGRAMS: [(&str, &str); 2] = [
 ];
 
 /// How long the engine may take to start.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// The engine, once a test has asked for it.
 static SHARED: Mutex<Option<Engine>> = Mutex::new(None);

@@ -273,7 +273,7 @@ fn classic_builder() {
         "FROM scratch\nCOPY bin /bin\nRUN [\"/bin/busybox\", \"chmod\", \"+x\", \"/bin/cargo\"]\n";
     std::fs::write(context.path().join("Dockerfile"), dockerfile).expect("a small file is written");
     let context = context.path().to_string_lossy();
-    let build = ["build", "--network=none", "--tag"];
+    let build = ["build", "--no-cache", "--network=none", "--tag"];
     docker
         .run(&[&build[..], &["berth-toolchain", &context]].concat())
         .succeeded();

@@ -17,7 +17,7 @@ use crate::process;
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long the client may take to send as much as was waited for.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// The line, which ends when it is dropped.
 pub(crate) struct Meter {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long one client command may take, in seconds.
-const COMMAND_LIMIT_SECONDS: &str = "600";
+const COMMAND_LIMIT_SECONDS: &str = "1200";
 
 /// The options after which a secret follows.
 const SECRET_OPTIONS: [&str; 4] = ["--user", "--refresh", "--header", "--auth"];
@@ -21,7 +21,7 @@ const SECRET_OPTIONS: [&str; 4] = ["--user", "--refresh", "--header", "--auth"];
 const TIMED_OUT: [Option<i32>; 2] = [Some(124), Some(137)];
 
 /// How long a server may take to end after it was asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long to wait between two looks at something that will change soon.
 const POLL: Duration = Duration::from_millis(50);

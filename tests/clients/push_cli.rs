@@ -21,7 +21,7 @@ use crate::tcp_engine::TcpEngine;
 use crate::team::Team;
 
 /// How long a push may take to begin, and to end when it is told to.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The facts of this file.
 pub(crate) fn trials() -> Vec<Trial> {

@@ -27,6 +27,9 @@ const SEED: &str = "1";
 /// Cases of each operation at most, in each phase that makes them at random.
 const CASES_OF_AN_OPERATION: &str = "30";
 
+/// How long one answer may take.
+const ANSWER_LIMIT_SECONDS: &str = "120";
+
 /// Cases that each key must have made at least; the two make more than 2,000.
 const CASES_LEAST: u64 = 1_200;
 
@@ -134,6 +137,7 @@ fn run(server: &Server, login: [&str; 2], operations: &[&str]) -> u64 {
                 .env("HOME", folder.path());
             command.arg("run").arg(document_url(server)).args(login);
             command.args(operations);
+            command.args(["--request-timeout", ANSWER_LIMIT_SECONDS]);
             command.args(["--seed", SEED, "--max-examples", CASES_OF_AN_OPERATION]);
             command.args(["--exclude-checks", CHECK_LEFT_OUT, "--continue-on-failure"]);
             command.args(["--generation-database", "none", "--no-color"]);

@@ -15,14 +15,21 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::database::{Location, TestDatabase};
+use crate::http::{self, Caller};
 use crate::process::{self, Daemon};
 use crate::round_robin::RoundRobin;
 
 /// How long a start may take before the test fails.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long the log may lag behind the answers.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long what clients have left may take to be taken in.
+const SETTLING_LIMIT: Duration = Duration::from_secs(300);
+
+/// So many looks in a row find nothing under way: a request whose head is still on its way begins late.
+const QUIET_LOOKS: usize = 10;
 
 /// How many last lines of the log a failed test shows.
 const LOG_LINES_SHOWN: usize = 40;
@@ -46,6 +53,8 @@ struct Process {
     registry: String,
     /// `host:port` of its pull door.
     pull_door: String,
+    /// `host:port` of its ops door.
+    ops: String,
 }
 
 /// What stands before two servers.
@@ -180,6 +189,20 @@ impl Server {
         String::from(content.trim())
     }
 
+    /// Waits until no server takes or gives bytes.
+    pub(crate) fn until_nothing_is_under_way(&self) {
+        for process in &self.processes {
+            let url = format!("http://{}/metrics", process.ops);
+            let mut quiet = 0;
+            process::wait_for("the end of all transfers", SETTLING_LIMIT, || {
+                let metrics = http::get(&url, &Caller::Anonymous).expect(200).body;
+                let is_quiet = metrics.lines().any(|line| line == "berth_open_transfers 0");
+                quiet = if is_quiet { quiet + 1 } else { 0 };
+                (quiet >= QUIET_LOOKS).then_some(())
+            });
+        }
+    }
+
     /// How the blobs of `repository` came there, once a manifest has followed them.
     pub(crate) fn arrivals(&self, repository: &str) -> Arrivals {
         let ours = |line: &Value| line["repository"] == repository && line["status"] == 201;
@@ -253,6 +276,7 @@ impl Process {
         Self {
             registry: door("public"),
             pull_door: door("pull"),
+            ops: door("ops"),
             daemon,
             folder,
         }

@@ -28,7 +28,7 @@ const INSTALLED: &str = "/usr/local/bin/berth";
 const EXPOSURE_LIMIT: &str = "12";
 
 /// How long the server may take to say something.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The facts of this file.
 pub(crate) fn trials() -> Vec<Trial> {

@@ -1,7 +1,7 @@
 //! Servers are killed by `kill -9` again and again while clients push and pull through the proxy before them. What was
 //! answered 201 is whole, what failed can be tried again, and nobody waits for ever.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,9 +21,12 @@ const CLIENTS: usize = 6;
 /// How long the short form kills.
 const SECONDS: u64 = 10;
 /// No request may take longer: a client that waits longer hangs.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 /// How long a push may take that is tried until it is answered.
-const PUSH_LIMIT: Duration = Duration::from_secs(60);
+const PUSH_LIMIT: Duration = Duration::from_secs(300);
+
+/// Nobody listens here.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 /// A server, in its place behind the proxy.
 struct Place {
@@ -49,6 +52,8 @@ impl Place {
     /// Kills the server and starts it again, on the same folder and another port.
     async fn kill(&mut self, proxy: &RoundRobin, pause: Duration) {
         let process = self.process.take().unwrap();
+        // Another server may get its port.
+        proxy.replace(self.number, NOWHERE);
         let folder = process.kill();
         tokio::time::sleep(pause).await;
         let variables = Arc::clone(&self.variables);
