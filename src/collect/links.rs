@@ -1,9 +1,10 @@
 //! Links that no manifest needs: condemned when their grace is over, gone one grace later, and with the last link of a
-//! digest its blob.
+//! digest its blob. Then the name goes too that they were pushed to, if it became no image.
 
 use super::{CollectError, Collected, Collector};
 use crate::clock::Millis;
-use crate::metadata::{CollectedLinks, LinkTimes, MetadataError};
+use crate::metadata::{CollectedLinks, LinkTimes, Lock, MetadataError, RepositoryId};
+use crate::oci::RepositoryName;
 use crate::retries::with_retries;
 
 /// Links that take a step in one change: few, since a push that needs one of them waits so long.
@@ -35,5 +36,29 @@ impl Collector {
             change.commit().await?;
         }
         Ok(step)
+    }
+
+    /// Forgets a batch of names of which no image came; whether there may be more.
+    pub(super) async fn forget_unused_names(&self, now: Millis) -> Result<bool, CollectError> {
+        let until = now.plus(-2 * self.0.windows.link_grace_ms);
+        let unused = self.0.metadata.unused_names(until, BATCH).await?;
+        for (repository, name) in &unused {
+            with_retries!(self.forget_unused_name(*repository, name).await)?;
+        }
+        Ok(unused.len() >= BATCH as usize)
+    }
+
+    async fn forget_unused_name(
+        &self,
+        repository: RepositoryId,
+        name: &RepositoryName,
+    ) -> Result<(), MetadataError> {
+        let mut change = self.0.metadata.begin().await?;
+        change.lock(repository, Lock::Exclusive).await?;
+        // A push may have brought something while we waited for the lock.
+        if change.forget_unused_name(repository, name).await? {
+            change.commit().await?;
+        }
+        Ok(())
     }
 }

@@ -77,7 +77,7 @@ pub enum Queue {
     Referrers,
     /// Deletions that cannot be undone any more.
     Deletions,
-    /// Leases, shares and histories that have ended.
+    /// Leases, shares and histories that have ended, and names of which no image came.
     Ended,
     /// Links that no manifest needs.
     Links,
@@ -487,8 +487,10 @@ impl Collector {
     }
 
     async fn forget_ended(&self, now: Millis) -> Result<Collected, CollectError> {
+        let more_ended = self.0.images.forget_ended(now).await?;
+        let more_names = self.forget_unused_names(now).await?;
         Ok(Collected {
-            more: self.0.images.forget_ended(now).await?,
+            more: more_ended || more_names,
             ..Collected::default()
         })
     }

@@ -784,19 +784,7 @@ impl Transaction {
         if !is_last || pulls >= u64::from(limit) {
             return Ok(false);
         }
-        for statement in [
-            "DELETE FROM shares WHERE repository_id = $1",
-            "DELETE FROM image_retention WHERE repository_id = $1",
-            "DELETE FROM image_counts WHERE repository_id = $1",
-            "UPDATE deletions SET repository_id = NULL WHERE repository_id = $1",
-            "DELETE FROM repositories WHERE id = $1",
-        ] {
-            on!(self.connection(), c => sqlx::query(statement)
-                .bind(repository.0)
-                .execute(c)
-                .await
-                .map(|_| ()))?;
-        }
+        self.forget_repository(repository).await?;
         Ok(true)
     }
 

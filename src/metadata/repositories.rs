@@ -140,6 +140,28 @@ impl Metadata {
             .map(|(name,)| parse("repository name", name))
             .collect()
     }
+
+    /// Names that were first pushed to until `until`, became no image, and of whose blobs nothing is left; at most
+    /// `limit`.
+    pub async fn unused_names(
+        &self,
+        until: Millis,
+        limit: u32,
+    ) -> Result<Vec<(RepositoryId, RepositoryName)>, MetadataError> {
+        let mut reader = self.read_aside().await?;
+        let rows: Vec<(i64, String)> = on!(reader.connection(), c => sqlx::query_as(
+            "SELECT id, name FROM repositories WHERE image_at IS NULL AND deletion_id IS NULL AND created_at <= $1 \
+             AND NOT EXISTS (SELECT 1 FROM links WHERE links.repository_id = repositories.id) \
+             ORDER BY created_at LIMIT $2",
+        )
+        .bind(until.0)
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await)?;
+        rows.iter()
+            .map(|(id, name)| Ok((RepositoryId(*id), parse("repository name", name)?)))
+            .collect()
+    }
 }
 
 impl Transaction {
@@ -210,6 +232,53 @@ impl Transaction {
             .await)?;
         held.map(|_| ())
             .ok_or(MetadataError::Conflict(sqlx::Error::RowNotFound))
+    }
+
+    /// Forgets a name that became no image, if there is still nothing of it. The change holds the repository.
+    pub async fn forget_unused_name(
+        &mut self,
+        repository: RepositoryId,
+        name: &RepositoryName,
+    ) -> Result<bool, MetadataError> {
+        let row: Option<(i64,)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT id FROM repositories WHERE id = $1 AND image_at IS NULL AND deletion_id IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM links WHERE links.repository_id = repositories.id)",
+        )
+        .bind(repository.0)
+        .fetch_optional(c)
+        .await)?;
+        if row.is_none() {
+            return Ok(false);
+        }
+        on!(self.connection(), c => sqlx::query("DELETE FROM names WHERE repository_id = $1")
+            .bind(repository.0)
+            .execute(c)
+            .await
+            .map(|_| ()))?;
+        self.forget_repository(repository).await?;
+        self.mark(Mark::Repository(name.clone()));
+        Ok(true)
+    }
+
+    /// Forgets a repository that has no name any more, nor anything in it.
+    pub(super) async fn forget_repository(
+        &mut self,
+        repository: RepositoryId,
+    ) -> Result<(), MetadataError> {
+        for statement in [
+            "DELETE FROM shares WHERE repository_id = $1",
+            "DELETE FROM image_retention WHERE repository_id = $1",
+            "DELETE FROM image_counts WHERE repository_id = $1",
+            "UPDATE deletions SET repository_id = NULL WHERE repository_id = $1",
+            "DELETE FROM repositories WHERE id = $1",
+        ] {
+            on!(self.connection(), c => sqlx::query(statement)
+                .bind(repository.0)
+                .execute(c)
+                .await
+                .map(|_| ()))?;
+        }
+        Ok(())
     }
 
     /// Holds the repository until this change ends. SQLite has one writer: there every change is alone already.

@@ -341,6 +341,14 @@ async fn delete_and_collect(fixture: &Fixture, manifest: &TestManifest, index: &
     let upload = taken(fixture).await;
     metadata.may_open_upload(WORKSPACE, 0).await.unwrap();
     metadata.idle_uploads(START, START, 10).await.unwrap();
+    metadata.unused_names(START, 10).await.unwrap();
+    let unfinished = fixture.repository("t-1111/unfinished").await;
+    let forgotten = fixture.change(async |change| {
+        change
+            .forget_unused_name(unfinished.id, &unfinished.name)
+            .await
+    });
+    assert!(forgotten.await.unwrap());
     metadata.expire_upload(&upload, START).await.unwrap();
     metadata.close_upload(upload.id, None, START).await.unwrap();
     metadata.time().await.unwrap();

@@ -46,6 +46,39 @@ async fn whoever_saw_a_blob_has_a_grace_to_push_its_manifest() {
 }
 
 #[tokio::test]
+async fn a_name_of_which_no_image_came_goes_after_its_blobs() {
+    for database in TestDatabase::available() {
+        let scene = Scene::set(database).await;
+        let names = async || scene.registry.number("SELECT COUNT(*) FROM names").await;
+        let blob = Content::new("of no manifest");
+        scene.push("image", "v1", "it stays").await;
+        for image in ["unfinished", "busy"] {
+            let name = scene.name(image);
+            scene.docker.push_blob(&name, &blob).await.expect(201);
+        }
+        let all = names().await;
+        scene.later(DAY_MS);
+        scene.collect().await;
+        scene.later(DAY_MS - 1);
+        scene.collect().await;
+        // Somebody goes on pushing to one of them.
+        let name = scene.name("busy");
+        scene.docker.push_blob(&name, &blob).await.expect(201);
+        assert_eq!(names().await, all);
+        scene.later(1);
+        scene.collect().await;
+        scene.collect().await;
+        assert_eq!(names().await, all - 1);
+        assert_eq!(scene.head("busy", &blob).await, 200);
+        assert_eq!(scene.pull("image", "v1").await, 200);
+        // The name can be pushed to as before.
+        scene.push("unfinished", "v1", "finished at last").await;
+        assert_eq!(scene.pull("unfinished", "v1").await, 200);
+        scene.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn bytes_go_after_their_delay_and_not_before() {
     for database in TestDatabase::available() {
         let scene = Scene::set(database).await;
