@@ -38,14 +38,22 @@ impl Collector {
         Ok(step)
     }
 
-    /// Forgets a batch of names of which no image came; whether there may be more.
-    pub(super) async fn forget_unused_names(&self, now: Millis) -> Result<bool, CollectError> {
+    /// Forgets a batch of names of which no image came.
+    pub(super) async fn forget_unused_names(&self, now: Millis) -> Result<Collected, CollectError> {
         let until = now.plus(-2 * self.0.windows.link_grace_ms);
         let unused = self.0.metadata.unused_names(until, BATCH).await?;
+        let mut failures = 0;
         for (repository, name) in &unused {
-            with_retries!(self.forget_unused_name(*repository, name).await)?;
+            if let Err(error) = with_retries!(self.forget_unused_name(*repository, name).await) {
+                tracing::warn!(%name, %error, "a name of which no image came could not be forgotten; later again");
+                failures += 1;
+            }
         }
-        Ok(unused.len() >= BATCH as usize)
+        Ok(Collected {
+            failures,
+            more: unused.len() >= BATCH as usize && failures == 0,
+            ..Collected::default()
+        })
     }
 
     async fn forget_unused_name(

@@ -487,11 +487,11 @@ impl Collector {
     }
 
     async fn forget_ended(&self, now: Millis) -> Result<Collected, CollectError> {
-        let more_ended = self.0.images.forget_ended(now).await?;
-        let more_names = self.forget_unused_names(now).await?;
-        Ok(Collected {
-            more: more_ended || more_names,
+        let mut collected = Collected {
+            more: self.0.images.forget_ended(now).await?,
             ..Collected::default()
-        })
+        };
+        collected += self.forget_unused_names(now).await?;
+        Ok(collected)
     }
 }

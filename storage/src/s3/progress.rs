@@ -25,9 +25,6 @@ pub(crate) struct S3Progress {
     /// What follows the parts, in order.
     #[serde(rename = "tails", default)]
     pub(super) tails: Vec<Tail>,
-    /// The names of tails that the last request joined into a longer one: the next one removes them.
-    #[serde(rename = "joined", default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) joined: Vec<String>,
 }
 
 /// Bytes that do not fill a part yet, as an object of their own.
@@ -37,6 +34,9 @@ pub(super) struct Tail {
     pub(super) name: String,
     /// How many bytes it has.
     pub(super) bytes: u64,
+    /// The names of tails that nobody needs since this one was written: the next request removes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) spent: Vec<String>,
 }
 
 impl S3Progress {
@@ -47,7 +47,6 @@ impl S3Progress {
             part_bytes,
             parts: Vec::new(),
             tails: Vec::new(),
-            joined: Vec::new(),
         }
     }
 
@@ -104,8 +103,8 @@ mod tests {
             tails: vec![Tail {
                 name: String::from("tail-1"),
                 bytes: 7,
+                spent: vec![String::from("tail-0")],
             }],
-            joined: vec![String::from("tail-0")],
         }
     }
 
@@ -141,6 +140,7 @@ mod tests {
                 Tail {
                     name: String::from("tail"),
                     bytes: u64::MAX,
+                    spent: Vec::new(),
                 };
                 2
             ],

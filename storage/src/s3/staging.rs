@@ -52,6 +52,7 @@ impl S3Store {
         let tail = Tail {
             name: new_name(TAIL),
             bytes: bytes.len() as u64,
+            spent: Vec::new(),
         };
         let path = self.staged(key, &tail.name);
         self.client

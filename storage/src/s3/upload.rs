@@ -56,8 +56,10 @@ pub(crate) struct S3Upload {
     full: VecDeque<Run>,
     /// What comes after them.
     pub(super) last: Run,
-    /// The names of tails that the bytes of later ones hold too, as the caller's row has it: nobody needs them.
-    joined: Vec<String>,
+    /// The names of tails that the caller's row needs no more.
+    removable: Vec<String>,
+    /// The names of tails whose bytes are elsewhere by now: the caller's row still needs them.
+    spent: Vec<String>,
     /// Whether the object has been made of it.
     pub(super) completed: bool,
 }
@@ -65,6 +67,9 @@ pub(crate) struct S3Upload {
 impl S3Upload {
     /// Goes on where an earlier request stopped. That asks the store nothing: what is lost shows when it is needed.
     pub(crate) fn open(store: &Arc<S3Store>, lease: Lease, progress: S3Progress) -> Self {
+        let mut tails = progress.tails;
+        let spent = tails.iter_mut().map(|tail| std::mem::take(&mut tail.spent));
+        let removable = spent.flatten().collect();
         Self {
             key: lease.key(),
             lease,
@@ -74,10 +79,11 @@ impl S3Upload {
             pending: VecDeque::new(),
             full: VecDeque::new(),
             last: Run {
-                tails: progress.tails,
+                tails,
                 spool: store.spool.spool(),
             },
-            joined: progress.joined,
+            removable,
+            spent: Vec::new(),
             store: Arc::clone(store),
             completed: false,
         }
@@ -112,6 +118,7 @@ impl S3Upload {
                 self.collect_one().await?;
             }
             self.lease.check()?;
+            self.spent.extend(names(&run.tails));
             let part = Part {
                 upload_id: self.multipart().await?,
                 number: self.parts.len() + self.pending.len(),
@@ -139,9 +146,11 @@ impl S3Upload {
     /// Waits until the store has every part that is full, and keeps the rest for the next request.
     pub(crate) async fn pause(&mut self) -> Result<Vec<u8>, StoreError> {
         self.settle().await?;
-        self.store.remove_staged(self.key, &self.joined).await?;
-        self.joined.clear();
-        let mut joined = Vec::new();
+        let removed = self.store.remove_staged(self.key, &self.removable).await;
+        if let Err(error) = removed {
+            tracing::warn!(key = %self.key, %error, "bytes that nobody needs stay until their upload ends");
+        }
+        self.removable.clear();
         if self.last.spool.len() > 0 {
             let spooled = std::mem::replace(&mut self.last.spool, self.store.spool.spool());
             let kept = self.last.tails.len() - self.tails_to_join(spooled.len());
@@ -153,14 +162,17 @@ impl S3Upload {
             let bytes = self.store.load(self.key, &run).await?;
             let tail = self.store.put_tail(self.key, bytes).await?;
             self.last.tails.push(tail);
-            joined.extend(run.tails.into_iter().map(|tail| tail.name));
+            self.spent.extend(names(&run.tails));
+        }
+        // Whoever goes on from here needs them no more. Without a tail to say so, they stay until the upload ends.
+        if let Some(tail) = self.last.tails.last_mut() {
+            tail.spent.append(&mut self.spent);
         }
         let progress = S3Progress {
             upload_id: self.upload_id.as_deref().map(str::to_owned),
             part_bytes: self.part_bytes,
             parts: self.parts.clone(),
             tails: self.last.tails.clone(),
-            joined,
         };
         Ok(progress.encode())
     }
@@ -209,6 +221,10 @@ impl S3Upload {
         }
         joined
     }
+}
+
+fn names(tails: &[Tail]) -> impl Iterator<Item = String> {
+    tails.iter().map(|tail| tail.name.clone())
 }
 
 /// A part on its way.

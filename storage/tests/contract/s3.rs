@@ -124,9 +124,35 @@ async fn many_small_requests_leave_few_tails() {
     let state: serde_json::Value = serde_json::from_slice(&progress.backend[1..]).unwrap();
     let tails = state["tails"].as_array().unwrap();
     assert!(tails.len() <= 8, "{state}");
-    // Those that the last requests have joined into them lie there until the next one.
+    // Those that the last request has joined lie there until the next one.
     let staged = bucket.names().await;
     assert!(staged.len() <= 16, "{staged:?}");
+    finish(&bucket.store().await, key, &progress, &Bytes::new())
+        .await
+        .unwrap();
+    assert_holds(&store, key, &bytes).await;
+}
+
+#[tokio::test]
+async fn a_tail_that_is_in_a_part_goes_with_the_next_request() {
+    let bucket = bucket!();
+    let store = bucket.store().await;
+    let bytes = content(PART + 11);
+    let key = ObjectKey::random();
+    let mut progress = start();
+    let mut staged = Vec::new();
+    for (from, to) in [
+        (0, PART - 10),
+        (PART - 10, PART + 10),
+        (PART + 10, PART + 11),
+    ] {
+        progress = append(&store, key, &progress, &bytes.slice(from..to))
+            .await
+            .unwrap();
+        staged.push(bucket.names().await.len());
+    }
+    // The tail; then the note of the multipart upload and the new tail too; then a third tail, and the first is gone.
+    assert_eq!(staged, [1, 3, 3]);
     finish(&bucket.store().await, key, &progress, &Bytes::new())
         .await
         .unwrap();

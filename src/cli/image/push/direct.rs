@@ -222,6 +222,7 @@ impl Upload {
                     error.to_string()
                 }
                 Err(error @ (SendError::Gone | SendError::Elsewhere)) => {
+                    was_elsewhere = false;
                     self.sessions.forget(&self.repository, digest);
                     error.to_string()
                 }
