@@ -240,14 +240,14 @@ impl Transaction {
         repository: RepositoryId,
         name: &RepositoryName,
     ) -> Result<bool, MetadataError> {
-        let row: Option<(i64,)> = on!(self.connection(), c => sqlx::query_as(
-            "SELECT id FROM repositories WHERE id = $1 AND image_at IS NULL AND deletion_id IS NULL \
-             AND NOT EXISTS (SELECT 1 FROM links WHERE links.repository_id = repositories.id)",
+        let row: Option<(Option<i64>, Option<String>, Option<String>)> = on!(self.connection(), c => sqlx::query_as(
+            "SELECT image_at, deletion_id, (SELECT MIN(digest) FROM links WHERE repository_id = $1) \
+             FROM repositories WHERE id = $1",
         )
         .bind(repository.0)
         .fetch_optional(c)
         .await)?;
-        if row.is_none() {
+        if row != Some((None, None, None)) {
             return Ok(false);
         }
         on!(self.connection(), c => sqlx::query("DELETE FROM names WHERE repository_id = $1")
