@@ -79,15 +79,9 @@ impl Transaction {
         now: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "DELETE FROM revoked_credentials WHERE id IN \
-             (SELECT id FROM revoked_credentials WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id",
-        )
-        .bind(now.0)
-        .bind(i64::from(limit))
-        .fetch_all(c)
-        .await)?;
+        let statement = "DELETE FROM revoked_credentials WHERE id IN \
+             (SELECT id FROM revoked_credentials WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
         // No mark: these credentials are refused by their own end from now on, whatever is remembered of them.
-        Ok(rows.len() as u64)
+        self.delete_ended(statement, now, limit).await
     }
 }

@@ -19,6 +19,7 @@ use super::memory::{Mark, Memory};
 use super::postgres::{Lent, PostgresPool, PostgresReader, PostgresTransaction};
 use super::schema::{self, Migrated};
 use super::writer::{Turn, Writer};
+use crate::clock::Millis;
 use crate::config::DatabaseLocation;
 use crate::telemetry::{Latency, Timing};
 
@@ -304,6 +305,21 @@ impl Transaction {
             TransactionKind::SqliteReader(reader) => Connection::Sqlite(reader),
             TransactionKind::Postgres(transaction, _) => Connection::Postgres(transaction.lent()),
         }
+    }
+
+    /// Runs a statement that deletes rows which were over at a time (`$1`), at most so many (`$2`); how many it did.
+    pub(super) async fn delete_ended(
+        &mut self,
+        statement: &'static str,
+        at: Millis,
+        limit: u32,
+    ) -> Result<u64, MetadataError> {
+        Ok(on!(self.connection(), c => sqlx::query(statement)
+            .bind(at.0)
+            .bind(i64::from(limit))
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected()))?)
     }
 
     /// Whether others may change the database beside this change. On SQLite nobody can.

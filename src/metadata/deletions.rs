@@ -808,17 +808,11 @@ impl Transaction {
         before: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        Ok(on!(self.connection(), c => sqlx::query(
-            "DELETE FROM deletions WHERE id IN (SELECT id FROM deletions WHERE purged_at <= $1 LIMIT $2) \
+        let statement = "DELETE FROM deletions WHERE id IN (SELECT id FROM deletions WHERE purged_at <= $1 LIMIT $2) \
              AND NOT EXISTS (SELECT 1 FROM repositories WHERE repositories.deletion_id = deletions.id) \
              AND NOT EXISTS (SELECT 1 FROM manifests WHERE manifests.deletion_id = deletions.id) \
              AND NOT EXISTS (SELECT 1 FROM links WHERE links.deletion_id = deletions.id) \
-             AND NOT EXISTS (SELECT 1 FROM tag_history WHERE tag_history.deletion_id = deletions.id)",
-        )
-        .bind(before.0)
-        .bind(i64::from(limit))
-        .execute(c)
-        .await
-        .map(|done| done.rows_affected()))?)
+             AND NOT EXISTS (SELECT 1 FROM tag_history WHERE tag_history.deletion_id = deletions.id)";
+        self.delete_ended(statement, before, limit).await
     }
 }

@@ -272,14 +272,8 @@ impl Transaction {
         now: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        Ok(on!(self.connection(), c => sqlx::query(
-            "DELETE FROM leases WHERE (workspace_id, holder) IN \
-             (SELECT workspace_id, holder FROM leases WHERE expires_at <= $1 LIMIT $2)",
-        )
-        .bind(now.0)
-        .bind(i64::from(limit))
-        .execute(c)
-        .await
-        .map(|done| done.rows_affected()))?)
+        let statement = "DELETE FROM leases WHERE (workspace_id, holder) IN \
+             (SELECT workspace_id, holder FROM leases WHERE expires_at <= $1 LIMIT $2)";
+        self.delete_ended(statement, now, limit).await
     }
 }

@@ -240,6 +240,7 @@ impl Transaction {
         repository: RepositoryId,
         name: &RepositoryName,
     ) -> Result<bool, MetadataError> {
+        // Not by conditions as above: of few rows, the planner would read the whole index of unused names for one.
         let row: Option<(Option<i64>, Option<String>, Option<String>)> = on!(self.connection(), c => sqlx::query_as(
             "SELECT image_at, deletion_id, (SELECT MIN(digest) FROM links WHERE repository_id = $1) \
              FROM repositories WHERE id = $1",

@@ -410,14 +410,8 @@ impl Transaction {
         before: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        Ok(on!(self.connection(), c => sqlx::query(
-            "DELETE FROM shares WHERE id IN \
-             (SELECT id FROM shares WHERE status = 'pending' AND expires_at <= $1 LIMIT $2)",
-        )
-        .bind(before.0)
-        .bind(i64::from(limit))
-        .execute(c)
-        .await
-        .map(|done| done.rows_affected()))?)
+        let statement = "DELETE FROM shares WHERE id IN \
+             (SELECT id FROM shares WHERE status = 'pending' AND expires_at <= $1 LIMIT $2)";
+        self.delete_ended(statement, before, limit).await
     }
 }

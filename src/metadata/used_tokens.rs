@@ -24,14 +24,8 @@ impl Transaction {
         now: Millis,
         limit: u32,
     ) -> Result<u64, MetadataError> {
-        let rows: Vec<(String,)> = on!(self.connection(), c => sqlx::query_as(
-            "DELETE FROM used_tokens WHERE id IN \
-             (SELECT id FROM used_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2) RETURNING id",
-        )
-        .bind(now.0)
-        .bind(i64::from(limit))
-        .fetch_all(c)
-        .await)?;
-        Ok(rows.len() as u64)
+        let statement = "DELETE FROM used_tokens WHERE id IN \
+             (SELECT id FROM used_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2)";
+        self.delete_ended(statement, now, limit).await
     }
 }
