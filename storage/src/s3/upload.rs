@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use futures_util::future::join;
 use object_store::multipart::MultipartStore;
 use object_store::{Error, ObjectStoreExt, PutPayload};
 use tokio::task::JoinHandle;
@@ -145,12 +146,26 @@ impl S3Upload {
 
     /// Waits until the store has every part that is full, and keeps the rest for the next request.
     pub(crate) async fn pause(&mut self) -> Result<Vec<u8>, StoreError> {
+        let removal = remove_tails(
+            Arc::clone(&self.store),
+            self.key,
+            std::mem::take(&mut self.removable),
+        );
+        // At one time: the client waits for the answer.
+        let (kept, ()) = join(self.keep_rest(), removal).await;
+        kept?;
+        let progress = S3Progress {
+            upload_id: self.upload_id.as_deref().map(str::to_owned),
+            part_bytes: self.part_bytes,
+            parts: self.parts.clone(),
+            tails: self.last.tails.clone(),
+        };
+        Ok(progress.encode())
+    }
+
+    /// Waits until the store has every part that is full, and puts what follows them as a tail.
+    async fn keep_rest(&mut self) -> Result<(), StoreError> {
         self.settle().await?;
-        let removed = self.store.remove_staged(self.key, &self.removable).await;
-        if let Err(error) = removed {
-            tracing::warn!(key = %self.key, %error, "bytes that nobody needs stay until their upload ends");
-        }
-        self.removable.clear();
         if self.last.spool.len() > 0 {
             let spooled = std::mem::replace(&mut self.last.spool, self.store.spool.spool());
             let kept = self.last.tails.len() - self.tails_to_join(spooled.len());
@@ -168,13 +183,7 @@ impl S3Upload {
         if let Some(tail) = self.last.tails.last_mut() {
             tail.spent.append(&mut self.spent);
         }
-        let progress = S3Progress {
-            upload_id: self.upload_id.as_deref().map(str::to_owned),
-            part_bytes: self.part_bytes,
-            parts: self.parts.clone(),
-            tails: self.last.tails.clone(),
-        };
-        Ok(progress.encode())
+        Ok(())
     }
 
     /// Waits until the store has every part that is full.
@@ -225,6 +234,13 @@ impl S3Upload {
 
 fn names(tails: &[Tail]) -> impl Iterator<Item = String> {
     tails.iter().map(|tail| tail.name.clone())
+}
+
+/// Removes tails that no row needs. What stays costs a little until the upload ends.
+async fn remove_tails(store: Arc<S3Store>, key: ObjectKey, names: Vec<String>) {
+    if let Err(error) = store.remove_staged(key, &names).await {
+        tracing::warn!(%key, %error, "bytes that nobody needs stay until their upload ends");
+    }
 }
 
 /// A part on its way.
