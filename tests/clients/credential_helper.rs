@@ -281,26 +281,30 @@ fn a_foreign_host_gets_no_password() {
         .refused_with(&["unauthorized: a token needs credentials"]);
 }
 
-fn a_login_is_refused() {
-    let server = Server::start();
-    let team = Team::new(&server, "blue");
-    let person = Berth::set_up(&server, &team.api_key("builder").key);
-    let before = person.docker_config();
+/// `docker login` with a key of the team.
+fn login(person: &Berth, program: &Path, server: &Server, team: &Team) -> Outcome {
     let Login {
         user_name,
         password,
         ..
     } = team.key_login();
+    let login = [
+        "login",
+        "--username",
+        &user_name,
+        "--password-stdin",
+        &server.registry,
+    ];
+    person.run_with_input(program, &login, Some(&password))
+}
+
+fn a_login_is_refused() {
+    let server = Server::start();
+    let team = Team::new(&server, "blue");
+    let person = Berth::set_up(&server, &team.api_key("builder").key);
+    let before = person.docker_config();
     for program in programs() {
-        let login = [
-            "login",
-            "--username",
-            &user_name,
-            "--password-stdin",
-            &server.registry,
-        ];
-        person
-            .run_with_input(program, &login, Some(&password))
+        login(&person, program, &server, &team)
             .refused_with(&["nothing is stored for", "berth configure-docker --remove"]);
         person
             .run(program, &["logout", &server.registry])
@@ -319,21 +323,8 @@ fn without_the_helper_docker_is_as_before() {
     let team = Team::new(&server, "blue");
     let person = Berth::set_up(&server, &team.api_key("builder").key);
     person.berth(&["configure-docker", "--remove"]).succeeded();
-    let Login {
-        user_name,
-        password,
-        ..
-    } = team.key_login();
     for program in programs() {
-        let login = [
-            "login",
-            "--username",
-            &user_name,
-            "--password-stdin",
-            &server.registry,
-        ];
-        person
-            .run_with_input(program, &login, Some(&password))
+        login(&person, program, &server, &team)
             .succeeded()
             .said("Login Succeeded");
     }
